@@ -1,0 +1,270 @@
+"""What a storage keeps, and what the engine may rely on.
+
+A storage is a plain object whose methods may block. The engine calls `commit` from one thread only, its writer, and
+the reads from others; `open` and `close` are called while nothing else is. A storage that never waits (`blocking` is
+False, as in memory) is called from the event loop itself.
+
+What is kept of a run: its history in batches of serialised events, one small row that each transaction rewrites, one
+row for each pending activity, one for each buffered event, and one that lists show. Nothing in proportion to the pending
+work is rewritten, and there is no second truth: what can be dispatched, and what is due, are columns of these rows.
+
+The rule a newcomer would get wrong: `commit` answers for each transaction on its own. A conflict in one neither fails
+nor delays its neighbours, and UNKNOWN means exactly that: the transaction may have been written, and must be read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+HISTORY_FORMAT = 1
+"""Of the bytes in a history batch: 1 is a serialised `temporal.api.history.v1.History`."""
+
+
+class RunRow(NamedTuple):
+    """The hot row of a run: rewritten by each of its transactions, and all that is asked of sleeping runs."""
+
+    run_id: bytes
+    """The 16 bytes of the run's UUIDv7."""
+    version: int
+    """Counts the run's transactions from 1: how another process's write is noticed."""
+    status: int
+    """`temporal.api.enums.v1.WorkflowExecutionStatus`."""
+    next_event_id: int
+    due: int | None
+    """When its next timer fires, in nanoseconds since the epoch; None if nothing is to happen by itself."""
+    queue: str | None
+    """The queue where its workflow task waits for a worker: `namespace`, U+001F, `name`; None if none waits."""
+    incarnation: int | None
+    """The engine's incarnation, while a worker inside the engine's process holds its workflow task."""
+    facts: bytes
+    """What the history does not say (`Run.facts`)."""
+
+
+class ActivityRow(NamedTuple):
+    """One pending activity."""
+
+    scheduled_event_id: int
+    queue: str | None
+    """The queue where it waits for a worker, like `RunRow.queue`; None while it runs or backs off."""
+    incarnation: int | None
+    """The engine's incarnation, while a worker inside the engine's process runs it."""
+    data: bytes
+    """What the history does not say (`Activity.row`)."""
+
+
+class CurrentRow(NamedTuple):
+    """Which run a workflow id means; `replaces` is what the writer believes stands there."""
+
+    namespace: str
+    workflow_id: str
+    run_id: bytes
+    request_id: str
+    """The request that started the run: a repeated start is recognised by it."""
+    replaces: bytes | None
+    """The run id that stands there now; None: no run has this id. A conflict if it is otherwise."""
+
+
+class VisibilityRow(NamedTuple):
+    """What lists show of a run; written when it starts, when its attributes change and when it closes."""
+
+    run_id: bytes
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    status: int
+    start_time: int
+    """Nanoseconds since the epoch, as the other times here."""
+    execution_time: int
+    close_time: int | None
+    history_length: int
+    history_bytes: int
+    attributes: bytes
+    """Memo and search attributes, the root and parent run: a serialised `WorkflowExecutionInfo` with these fields alone."""
+
+
+@dataclass(slots=True)
+class RunWrite:
+    """What one transaction writes of one run."""
+
+    row: RunRow
+    expected_version: int
+    """The version that stands there now; 0: the run must not exist. A conflict if it is otherwise."""
+    first_event_id: int = 0
+    history: bytes = b""
+    """A serialised `History`; empty: no event. Joining the bytes of two batches makes one: the storage may do so."""
+    activities: list[ActivityRow] = field(default_factory=list[ActivityRow])
+    closed_activities: list[int] = field(default_factory=list[int])
+    """The scheduled event ids of those that are no longer pending."""
+    clear_activities: bool = False
+    """All of them go: the run has closed."""
+    clear_buffered: bool = False
+    """The buffered events so far go, before `buffered` is added."""
+    buffered: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+    """Number (rising in the run) and serialised `HistoryEvent` of each event that waits for an id."""
+    visibility: VisibilityRow | None = None
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One atomic change: of one run, or of a run and the one that follows or precedes it."""
+
+    writes: list[RunWrite]
+    current: CurrentRow | None = None
+
+
+class Committed(Enum):
+    """What became of a transaction."""
+
+    YES = "yes"
+    """It is durable."""
+    CONFLICT = "conflict"
+    """Nothing of it was written: a version, a run id or a current run was not what it expected."""
+    FAILED = "failed"
+    """Nothing of it was written: the storage could not (disk full, read-only, database gone before the commit)."""
+    UNKNOWN = "unknown"
+    """It may have been written: the storage failed during the commit itself."""
+
+
+class StoredRun(NamedTuple):
+    """A run as it was last committed."""
+
+    row: RunRow
+    history: list[bytes]
+    """Its batches in order, each a serialised `History`."""
+    activities: list[ActivityRow]
+    buffered: list[bytes]
+
+
+class CurrentRun(NamedTuple):
+    """The run that a workflow id means."""
+
+    run_id: bytes
+    request_id: str
+
+
+class Due(NamedTuple):
+    """A run that has something to do at `due` (nanoseconds since the epoch)."""
+
+    due: int
+    run_id: bytes
+
+
+class Waiting(NamedTuple):
+    """A task that waits on a queue; `scheduled_event_id` is 0 for a workflow task."""
+
+    run_id: bytes
+    scheduled_event_id: int
+
+
+class WorkflowStorage(Protocol):
+    """The contract. Every method raises `StorageError` for what it cannot do; none of them raises anything else."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether its methods may wait (for a disk, a network): then they are called in threads."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages and logs."""
+        ...
+
+    def open(self) -> None:
+        """Takes possession: locks, creates or migrates the schema, checks the durability settings.
+
+        Raises:
+            StorageLocked: another process has it.
+            SchemaTooNew: a newer perdure wrote it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives it up; what was committed stays. Closing twice is no error."""
+        ...
+
+    def next_incarnation(self) -> int:
+        """Counts, durably, how often an engine has opened it: 1 for the first."""
+        ...
+
+    def commit(self, group: Sequence[Transaction]) -> list[Committed]:
+        """Writes a group with one flush to disk, and says what became of each transaction, in order.
+
+        Transactions of one run follow each other within a group; if one of them fails, those built on it conflict.
+        When it returns YES, the transaction survives the loss of power.
+        """
+        ...
+
+    def load_run(self, run_id: bytes) -> StoredRun | None:
+        """All that is kept of a run; None if there is no such run."""
+        ...
+
+    def load_runs(self, run_ids: Sequence[bytes]) -> list[StoredRun | None]:
+        """As `load_run`, for many at once."""
+        ...
+
+    def current_run(self, namespace: str, workflow_id: str) -> CurrentRun | None:
+        """The newest run of a workflow id, open or closed."""
+        ...
+
+    def visibility(self, run_id: bytes) -> VisibilityRow | None:
+        """What lists show of a run: its namespace and workflow id too, which no other row holds."""
+        ...
+
+    def read_history(self, run_id: bytes, first_event_id: int, limit_bytes: int) -> list[tuple[int, bytes]]:
+        """History batches, with the id of their first event, from the batch that holds `first_event_id` on.
+
+        Stops after the batch with which `limit_bytes` is reached; at least one batch, if there is one.
+        """
+        ...
+
+    def due_runs(self, until: int, limit: int) -> list[Due]:
+        """Open runs due at or before `until`, the earliest first."""
+        ...
+
+    def next_due(self, after: int) -> int | None:
+        """The earliest `due` later than `after`; None if there is none."""
+        ...
+
+    def waiting_queues(self) -> list[tuple[str, bool]]:
+        """Each queue on which a task waits, with whether it is activities (True) or workflow tasks (False)."""
+        ...
+
+    def waiting(self, queue: str, *, activities: bool, after: Waiting | None, limit: int) -> list[Waiting]:
+        """Tasks waiting on a queue, in the order of run id and event id, after `after`."""
+        ...
+
+    def abandoned_runs(self, incarnation: int) -> list[bytes]:
+        """Runs with a task that an in-process worker of an incarnation older than `incarnation` held."""
+        ...
+
+    def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
+        """Runs of a namespace in the order of their ids, which is that of their starts, after `after`."""
+        ...
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk by file, and rows by table: for `describe`, `bench` and tests."""
+        ...
+
+    def backup(self, path: str) -> None:
+        """A consistent copy while the engine runs (a storage that cannot raises StorageError and says what to use)."""
+        ...
+
+
+def queue_key(namespace: str, name: str) -> str:
+    """The text by which rows name a queue."""
+    return f"{namespace}\x1f{name}"
+
+
+def split_queue_key(key: str) -> tuple[str, str]:
+    """Namespace and name of a queue, as `queue_key` joined them."""
+    namespace, _, name = key.partition("\x1f")
+    return namespace, name
+
+
+def join_history(batches: Iterable[bytes]) -> bytes:
+    """One serialised `History` from several: protobuf joins repeated fields."""
+    return b"".join(batches)
