@@ -1,0 +1,1 @@
+"""The `perdure` command: reads arguments and the environment, calls the floors below, prints."""
