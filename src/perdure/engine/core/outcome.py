@@ -1,0 +1,228 @@
+"""What goes in and out of the core beside the API's own messages: environment, requests, outcome, effects, started tasks.
+
+Decides nothing. The shell makes durable what an `Outcome` holds and only then carries out its effects and answers.
+Easily got wrong: an `Outcome` with `error` is a transaction like any other (a refused completion writes WorkflowTaskFailed);
+the error is the answer to the caller once the events are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeAlias
+
+from google.protobuf.message import Message
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
+
+from perdure.engine.core.state import Activity, Run
+from perdure.model.rpc import RpcError
+
+
+class TaskKind(IntEnum):
+    """What a poller waits for."""
+
+    WORKFLOW = 1
+    ACTIVITY = 2
+
+
+class Reservation(Protocol):
+    """A poller that waits now and takes the task about to be made. Passed on in the effect, else released."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def in_process(self) -> bool:
+        """Its worker lives in the engine's process and dies with it."""
+        ...
+
+    @property
+    def request_id(self) -> str: ...
+    def release(self) -> None: ...
+
+
+class Env(Protocol):
+    """All that a handler knows of the world."""
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the epoch, UTC."""
+        ...
+
+    @property
+    def incarnation(self) -> int:
+        """How often an engine has been opened on this storage."""
+        ...
+
+    def new_run_id(self) -> str: ...
+    def new_uuid(self) -> str: ...
+    def random(self) -> float:
+        """In [0, 1)."""
+        ...
+
+    def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Reservation | None:
+        """A poller of that queue that waits now; None if none does."""
+        ...
+
+
+# Requests for which the API has no message.
+
+
+class StartWorkflowTask(NamedTuple):
+    """A poller takes the waiting workflow task."""
+
+    reservation: Reservation
+    sticky_poll: bool
+
+
+class StartActivityTask(NamedTuple):
+    """A poller takes an activity that is ready."""
+
+    scheduled_event_id: int
+    reservation: Reservation
+
+
+class UnstartActivity(NamedTuple):
+    """The poller that had been reserved is gone: the attempt never ran, and is ready again."""
+
+    scheduled_event_id: int
+    attempt: int
+
+
+class FireTimers(NamedTuple):
+    """Everything that is due now."""
+
+
+class AbandonInProcess(NamedTuple):
+    """On open: what in-process workers of another incarnation held has timed out."""
+
+    incarnation: int
+
+
+class StickyUnavailable(NamedTuple):
+    """Nobody polls the sticky queue: the waiting workflow task goes to the normal one."""
+
+
+# Tasks on their way to a worker.
+
+
+class StartedWorkflowTask(NamedTuple):
+    """A started workflow task: all that a poll response needs, without looking at the run again."""
+
+    token: bytes
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    queue: str
+    """The workflow's normal queue."""
+    previous_started_event_id: int
+    started_event_id: int
+    attempt: int
+    scheduled_time: int
+    started_time: int
+    first_event_id: int
+    """Of the history to hand over: 1, or on a sticky queue the one after `previous_started_event_id`."""
+    last_event_id: int
+    """Of the recorded history to hand over: `started_event_id`, or two less for a transient task."""
+    events: Sequence[HistoryEvent] | None
+    """The recorded events from `first_event_id` to `last_event_id`; None: they must be read from the store."""
+    suffix: Sequence[HistoryEvent]
+    """The two events of a transient task, which no store has: they follow."""
+
+    def full(self) -> StartedWorkflowTask:
+        """The same task with the whole history, for a worker that does not know the run."""
+        return self if self.first_event_id == 1 else self._replace(first_event_id=1, events=None)
+
+
+class StartedActivity(NamedTuple):
+    """A started activity; the response is ready, and belongs to the receiver."""
+
+    scheduled_event_id: int
+    attempt: int
+    response: PollActivityTaskQueueResponse
+
+
+# Effects.
+
+
+class WorkflowTaskReady(NamedTuple):
+    """A workflow task waits on a queue."""
+
+    queue: str
+    sticky: bool
+
+
+class WorkflowTaskStarted(NamedTuple):
+    """A workflow task goes to a poller; reservation None: it goes into the reply (`return_new_workflow_task`)."""
+
+    reservation: Reservation | None
+    task: StartedWorkflowTask
+
+
+class ActivityReady(NamedTuple):
+    """An activity waits on a queue."""
+
+    queue: str
+    scheduled_event_id: int
+
+
+class ActivityStarted(NamedTuple):
+    """An activity goes to a poller."""
+
+    reservation: Reservation
+    task: StartedActivity
+
+
+class RunClosed(NamedTuple):
+    """The run has ended: its tasks, timers and queries are void."""
+
+
+Effect: TypeAlias = WorkflowTaskReady | WorkflowTaskStarted | ActivityReady | ActivityStarted | RunClosed
+
+
+class Outcome:
+    """What one transaction did to one run."""
+
+    __slots__ = (
+        "activities",
+        "buffer_cleared",
+        "buffered",
+        "changed",
+        "effects",
+        "error",
+        "events",
+        "first_event_id",
+        "history",
+        "new_run",
+        "reply",
+        "run",
+        "terminated",
+        "visibility_changed",
+    )
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.reply: Message | None = None
+        self.error: RpcError | None = None
+        self.events: list[HistoryEvent] = []
+        """Appended to the history, with ids, in order."""
+        self.first_event_id = run.next_event_id
+        self.history = b""
+        """`events` as a serialised `History`."""
+        self.buffered: list[HistoryEvent] = []
+        """Newly buffered, without ids."""
+        self.buffer_cleared = False
+        """What was buffered before is no longer."""
+        self.activities: dict[int, Activity | None] = {}
+        """Pending activities whose row changed, by scheduled event id; None: no longer pending."""
+        self.effects: list[Effect] = []
+        """In order, once this is durable."""
+        self.new_run: Outcome | None = None
+        """The run that continues this one; made in the same transaction."""
+        self.terminated: Outcome | None = None
+        """The run that this start replaces; closed in the same transaction."""
+        self.changed = False
+        """Whether there is anything to make durable."""
+        self.visibility_changed = False
+        """Lists show something else than before."""
