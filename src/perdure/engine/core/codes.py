@@ -119,3 +119,11 @@ PENDING_STARTED: Final = _workflows.PENDING_ACTIVITY_STATE_STARTED
 PENDING_CANCEL_REQUESTED: Final = _workflows.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
 PENDING_TASK_SCHEDULED: Final = _workflows.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
 PENDING_TASK_STARTED: Final = _workflows.PENDING_WORKFLOW_TASK_STATE_STARTED
+
+# The life of a pending activity: ours, not Temporal's (the transitions stand in `activities`).
+READY: Final = 0
+"""It waits on its queue for a worker."""
+BACKOFF: Final = 1
+"""It waits for its next attempt to be due."""
+STARTED: Final = 2
+"""A worker has it."""

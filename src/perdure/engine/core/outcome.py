@@ -15,7 +15,8 @@ from google.protobuf.message import Message
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 
-from perdure.engine.core.state import Activity, Run
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.state import Run
 from perdure.model.rpc import RpcError
 
 
@@ -215,7 +216,8 @@ class Outcome:
         self.buffer_cleared = False
         """What was buffered before is no longer."""
         self.activities: dict[int, Activity | None] = {}
-        """Pending activities whose row changed, by scheduled event id; None: no longer pending."""
+        """Pending activities whose row changed, by scheduled event id; None: no longer pending. Empty when the run has
+        closed: all of them go."""
         self.effects: list[Effect] = []
         """In order, once this is durable."""
         self.new_run: Outcome | None = None

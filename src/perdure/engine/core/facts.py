@@ -1,0 +1,121 @@
+"""What the history does not say of a run: a few bytes that each transaction rewrites. They open with a format number.
+
+Namespace, run id and start request id; the size of the history; the sticky queue; whether a close was attempted; failures
+of workflow tasks since the last success; of the pending workflow task the start of its heartbeat chain and who holds it,
+and all of it when it is transient. (What it does not say of a pending activity: `rows`.)
+
+Easily got wrong: anything put here that the history says too would be a second truth; the fold of every history is
+compared with the live state, so a fact that is missing here shows as a difference after `load`.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from perdure.engine.core.pending import WorkflowTask
+from perdure.model.ids import run_id_bytes, run_id_text
+
+if TYPE_CHECKING:
+    from perdure.engine.core.state import Run
+
+FORMAT: Final = 1
+_HEAD: Final = Struct("<B16sHH")
+_BODY: Final = Struct("<QqIBHH")
+_TASK: Final = Struct("<qI")
+_TRANSIENT: Final = Struct("<QQIqqqII")
+
+_CLOSE_ATTEMPTED: Final = 1
+_HAS_TASK: Final = 2
+_HAS_TRANSIENT: Final = 4
+_IN_PROCESS: Final = 8
+
+
+def run_facts(run: Run) -> bytes:
+    """The facts of a run, as `read_identity` and `read_facts` take them."""
+    head = run.facts_head or _head(run)
+    task = run.task
+    sticky = run.sticky_queue.encode()
+    cause = run.reported_cause.encode()
+    flags = _CLOSE_ATTEMPTED if run.close_attempted else 0
+    tail = b""
+    if task is not None:
+        flags |= _HAS_TASK
+        if task.in_process:
+            flags |= _IN_PROCESS
+        tail = _TASK.pack(task.original_scheduled_time, task.incarnation)
+        if task.attempt > 1:
+            flags |= _HAS_TRANSIENT
+            tail += _transient(task)
+    body = _BODY.pack(run.history_bytes, run.sticky_timeout, run.task_failures, flags, len(sticky), len(cause))
+    return b"".join((head, body, sticky, cause, tail))
+
+
+def _head(run: Run) -> bytes:
+    namespace, request_id = run.namespace.encode(), run.start_request_id.encode()
+    run.facts_head = head = _HEAD.pack(FORMAT, run_id_bytes(run.run_id), len(namespace), len(request_id)) + namespace + request_id
+    return head
+
+
+def _transient(task: WorkflowTask) -> bytes:
+    request_id, identity = task.request_id.encode(), task.identity.encode()
+    fixed = _TRANSIENT.pack(
+        task.scheduled_event_id,
+        task.started_event_id,
+        task.attempt,
+        task.scheduled_time,
+        task.started_time,
+        task.timeout,
+        len(request_id),
+        len(identity),
+    )
+    return fixed + request_id + identity
+
+
+class Identity:
+    """The part of the facts that never changes, and where the rest begins."""
+
+    __slots__ = ("namespace", "rest", "run_id", "start_request_id")
+
+    def __init__(self, data: bytes) -> None:
+        version, raw, namespace, request_id = _HEAD.unpack_from(data)
+        if version != FORMAT:
+            raise ValueError(f"facts of a run have format {version}; this perdure reads {FORMAT}")
+        at = _HEAD.size
+        self.run_id = run_id_text(raw)
+        self.namespace = data[at : at + namespace].decode()
+        self.start_request_id = data[at + namespace : at + namespace + request_id].decode()
+        self.rest = at + namespace + request_id
+
+
+def read_facts(run: Run, data: bytes, at: int) -> None:
+    """Puts the facts that change into a folded run; `at` is where they begin."""
+    run.history_bytes, run.sticky_timeout, run.task_failures, flags, sticky, cause = _BODY.unpack_from(data, at)
+    at += _BODY.size
+    run.sticky_queue = data[at : at + sticky].decode()
+    at += sticky
+    run.reported_cause = data[at : at + cause].decode()
+    run.close_attempted = bool(flags & _CLOSE_ATTEMPTED)
+    if flags & _HAS_TASK:
+        _read_task(run, data, at + cause, flags)
+
+
+def _read_task(run: Run, data: bytes, at: int, flags: int) -> None:
+    if flags & _HAS_TRANSIENT:
+        run.task = _read_transient(run, data, at + _TASK.size)
+    task = run.task
+    if task is None:
+        raise ValueError(f"the facts of run {run.run_id} name a workflow task that its history does not have")
+    task.original_scheduled_time, task.incarnation = _TASK.unpack_from(data, at)
+    task.in_process = bool(flags & _IN_PROCESS)
+
+
+def _read_transient(run: Run, data: bytes, at: int) -> WorkflowTask:
+    scheduled, started, attempt, scheduled_time, started_time, timeout, request_id, identity = _TRANSIENT.unpack_from(data, at)
+    at += _TRANSIENT.size
+    task = WorkflowTask(scheduled, run.task_queue, False, scheduled_time, timeout, attempt)
+    task.started_event_id = started
+    task.started_time = started_time
+    task.request_id = data[at : at + request_id].decode()
+    task.identity = data[at + request_id : at + request_id + identity].decode()
+    return task

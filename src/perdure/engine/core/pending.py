@@ -1,0 +1,141 @@
+"""What a run waits for: its workflow task, activities and timers, as plain records.
+
+Decide nothing. The fold makes them from events; what the history does not say of them (the second half of `Activity`) is
+written by the handlers and stored beside it (`rows`, `facts`).
+"""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
+
+from perdure.engine.core import codes, rows
+
+
+class WorkflowTask:
+    """The pending workflow task. `started_event_id` is 0 until a worker has it."""
+
+    __slots__ = (
+        "attempt",
+        "identity",
+        "in_process",
+        "incarnation",
+        "original_scheduled_time",
+        "queue",
+        "request_id",
+        "scheduled_event_id",
+        "scheduled_time",
+        "started_event_id",
+        "started_time",
+        "sticky",
+        "timeout",
+    )
+
+    def __init__(self, scheduled_event_id: int, queue: str, sticky: bool, scheduled_time: int, timeout: int, attempt: int) -> None:
+        self.scheduled_event_id = scheduled_event_id
+        self.started_event_id = 0
+        self.attempt = attempt
+        """From 2 on the task is transient: its events are written only if it completes."""
+        self.queue = queue
+        self.sticky = sticky
+        self.scheduled_time = scheduled_time
+        self.original_scheduled_time = scheduled_time
+        """Of the first task of a chain of heartbeats."""
+        self.started_time = 0
+        self.timeout = timeout
+        """Start to close, in nanoseconds."""
+        self.request_id = ""
+        self.identity = ""
+        self.in_process = False
+        """A worker inside the engine's process holds it,"""
+        self.incarnation = 0
+        """of this incarnation of the engine."""
+
+    @property
+    def transient(self) -> bool:
+        """Its events are not in the history: only its completion would write them."""
+        return self.attempt > 1
+
+
+class Activity:
+    """A pending activity."""
+
+    __slots__ = (
+        "activity_id",
+        "activity_type",
+        "attempt",
+        "attributes",
+        "cancel_requested_event_id",
+        "event",
+        "first_scheduled_time",
+        "heartbeat",
+        "heartbeat_details",
+        "heartbeat_time",
+        "identity",
+        "in_process",
+        "incarnation",
+        "last_completed_time",
+        "last_failure",
+        "queue",
+        "queued_due",
+        "request_id",
+        "schedule_to_close",
+        "schedule_to_start",
+        "scheduled_event_id",
+        "scheduled_time",
+        "start_to_close",
+        "started_time",
+        "state",
+    )
+
+    def __init__(self, event: HistoryEvent) -> None:
+        a = event.activity_task_scheduled_event_attributes
+        time = event.event_time
+        self.event = event
+        """The event that scheduled it: input, header, retry policy and the rest are read from there."""
+        self.attributes: ActivityTaskScheduledEventAttributes = a
+        self.scheduled_event_id = event.event_id
+        self.activity_id = a.activity_id
+        self.activity_type = a.activity_type.name
+        self.queue = a.task_queue.name
+        d = a.schedule_to_close_timeout
+        self.schedule_to_close = d.seconds * 1_000_000_000 + d.nanos
+        d = a.schedule_to_start_timeout
+        self.schedule_to_start = d.seconds * 1_000_000_000 + d.nanos
+        d = a.start_to_close_timeout
+        self.start_to_close = d.seconds * 1_000_000_000 + d.nanos
+        d = a.heartbeat_timeout
+        self.heartbeat = d.seconds * 1_000_000_000 + d.nanos
+        self.first_scheduled_time = self.scheduled_time = time.seconds * 1_000_000_000 + time.nanos
+        """`scheduled_time` is that of the current attempt: when it is, or was, ready."""
+        self.cancel_requested_event_id = 0
+        self.state = codes.READY
+        self.attempt = 1
+        self.started_time = 0
+        self.identity = ""
+        self.request_id = ""
+        self.in_process = False
+        self.incarnation = 0
+        self.heartbeat_details: Payloads | None = None
+        self.heartbeat_time = 0
+        self.last_failure: Failure | None = None
+        self.last_completed_time = 0
+        """When the previous attempt ended; 0 on the first."""
+        self.queued_due = 0
+        """The earliest entry for it in the run's heap of deadlines; 0: none."""
+
+    def row(self) -> bytes:
+        """What the history does not say of it, for its row in the store."""
+        return rows.activity_row(self)
+
+
+class Timer:
+    """A pending timer of the workflow."""
+
+    __slots__ = ("due", "started_event_id", "timer_id")
+
+    def __init__(self, started_event_id: int, timer_id: str, fires: int) -> None:
+        self.started_event_id = started_event_id
+        self.timer_id = timer_id
+        self.due = fires
