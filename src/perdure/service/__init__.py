@@ -1,0 +1,1 @@
+"""The WorkflowService contract and its transports."""
