@@ -1,0 +1,67 @@
+"""`perdure`: the command, its exit codes, and the one place where an error becomes a line on standard error.
+
+Exit codes: 0 done; 1 the workflow or operation failed; 2 bad usage; 3 engine not reachable; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from perdure.cli.bench import bench
+from perdure.cli.demo import demo
+from perdure.cli.options import Invocation, debug_option
+from perdure.cli.worker import worker
+from perdure.model.errors import PerdureError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="perdure")
+@debug_option
+def perdure() -> None:
+    """Durable execution for Python."""
+
+
+perdure.add_command(demo)
+perdure.add_command(worker)
+perdure.add_command(bench)
+
+
+def main() -> None:
+    """The script's entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code; errors go to standard error."""
+    invocation = Invocation()
+    try:
+        result = perdure.main(args=list(arguments), prog_name="perdure", standalone_mode=False, obj=invocation)
+    except Exception as error:
+        line, code = explained(error)
+        if invocation.debug:
+            traceback.print_exception(error)
+        click.echo(line, err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """The line to print for an error, and the exit code."""
+    if isinstance(error, click.Abort):
+        return "Interrupted.", INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message(), 2
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "perdure"
+        return f"Error: {error.format_message()} See '{path} --help'.", 2
+    if isinstance(error, click.ClickException):
+        return f"Error: {error.format_message()}", error.exit_code
+    if isinstance(error, PerdureError):
+        return f"Error: {error}", error.exit_code
+    return f"Error: {type(error).__name__}: {error} (not one of perdure's own errors; run again with --debug for the traceback).", 1

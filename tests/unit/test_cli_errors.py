@@ -1,0 +1,59 @@
+"""Proves that the command line answers errors with one line and the exit codes of the contract, and a traceback only with --debug."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from perdure.cli import main as cli
+from perdure.model.errors import ConfigError, EngineUnavailable, StorageLocked, WorkflowFailed
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (WorkflowFailed("It failed."), 1),
+        (ConfigError("task_queue is empty.", field="task_queue"), 2),
+        (click.UsageError("no such thing."), 2),
+        (EngineUnavailable("Nothing answers."), 3),
+        (StorageLocked("Another process has it."), 3),
+        (click.Abort(), 130),
+        (ZeroDivisionError("oops"), 1),
+    ],
+)
+def test_exit_codes(error: Exception, code: int) -> None:
+    line, found = cli.explained(error)
+    assert found == code
+    assert line.strip() and "Traceback" not in line
+
+
+def test_no_arguments_is_bad_usage_and_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_unknown_workload_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bench", "helo"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "'hello'" in output.err and "perdure bench --help" in output.err
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "bench", "floor"], ["bench", "floor", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise EngineUnavailable("Nothing answers at that address.")
+
+    monkeypatch.setattr("perdure.cli.bench.measure", broken)
+    assert cli.run(arguments) == 3
+    assert "Traceback" in capsys.readouterr().err
+    assert cli.run(["bench", "floor"]) == 3
+    assert capsys.readouterr().err == "Error: Nothing answers at that address.\n"
+
+
+def test_help_and_version_are_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert cli.run(["worker", "--help"]) == 0
+    assert "MODULE[:ATTRIBUTE]" in capsys.readouterr().out
