@@ -16,7 +16,6 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src/perdure/cli src/perdure/bench
 
 types: $(READY)
 	$(BIN)/mypy
