@@ -19,7 +19,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The long tier: at least 100 kill -9 over a mixed load, and whatever else takes minutes.
 crash: $(READY)

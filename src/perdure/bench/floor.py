@@ -4,6 +4,9 @@ It uses the library and the settings that the engine uses (apsw's SQLite, WAL, s
 bench's folder, and builds events as the engine builds them: attribute by attribute, then serialised.
 """
 
+# apsw's stubs leave a type argument of its signatures open.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import os

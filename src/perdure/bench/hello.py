@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ async def greetings(client: WorkflowClient, prefix: str, count: int, concurrency
 
 
 @asynccontextmanager
-async def burning(client: WorkflowClient, folder: Path) -> AsyncIterator[None]:
+async def burning(client: WorkflowClient, folder: Path) -> AsyncGenerator[None, None]:
     """The block runs while the activity `burn` really burns."""
     handle = await client.start_workflow(definitions.heat, str(folder), id=f"heat-{RUN}")
     try:

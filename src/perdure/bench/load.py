@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from perdure import WorkflowClient, WorkflowWorker
@@ -16,7 +16,7 @@ RUN = secrets.token_hex(3)
 
 
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[WorkflowClient]:
+async def running(url: str) -> AsyncGenerator[WorkflowClient, None]:
     """A client, beside a worker with default settings that knows all definitions of the bench."""
     async with WorkflowClient.connect(url) as client, WorkflowWorker(client, workflows=WORKFLOWS, activities=ACTIVITIES):
         yield client

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -47,7 +47,7 @@ _OWN = [each.name for each in fields(Measurement) if each.name != "extra"]
 
 def _short(value: Any) -> Any:
     """Five significant digits: more would claim a precision that no run on a shared machine has."""
-    if not isinstance(value, float) or value == 0 or not math.isfinite(value):
+    if not isinstance(value, float) or not value or not math.isfinite(value):
         return value
     return round(value, 4 - math.floor(math.log10(abs(value))))
 
@@ -69,7 +69,7 @@ class Stopwatch:
 
 
 @contextmanager
-def timed() -> Iterator[Stopwatch]:
+def timed() -> Generator[Stopwatch, None, None]:
     watch = Stopwatch()
     cpu, start = _cpu_seconds(), time.perf_counter()
     try:

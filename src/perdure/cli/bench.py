@@ -17,7 +17,7 @@ from perdure.bench.catalog import WORKLOADS
 from perdure.bench.measurement import Measurement
 from perdure.bench.setting import Setting
 from perdure.bench.table import header, row
-from perdure.cli.options import debug_option
+from perdure.cli.options import Invocation, debug_option
 
 Options = dict[str, Any]
 
@@ -40,8 +40,7 @@ def _list_of_workloads() -> str:
 )
 @click.option("--smoke", is_flag=True, help="Seconds instead of minutes, to see that it works; the figures mean little.")
 @debug_option
-@click.pass_context
-def bench(context: click.Context, workloads: tuple[str, ...], as_json: bool, **options: Any) -> int:
+def bench(workloads: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Measure perdure on this machine, with durability on.
 
     Each workload runs in a process of its own, when there are several, so that none inherits another's memory.
@@ -50,7 +49,7 @@ def bench(context: click.Context, workloads: tuple[str, ...], as_json: bool, **o
     if len(workloads) == 1:
         measure(workloads[0], options, write)
         return 0
-    debug = context.obj is not None and context.obj.debug
+    debug = click.get_current_context().ensure_object(Invocation).debug
     return max(measure_in_child(workload, options, write, debug) for workload in workloads)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -71,7 +71,7 @@ def named(module: ModuleType, attribute: str) -> Definitions | Factory:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return _from_list(f"{module.__name__}:{attribute}", list(value))  # pyright: ignore[reportUnknownArgumentType]
     if callable(value):
-        return value
+        return cast(Factory, value)
     raise click.UsageError(
         f"{module.__name__}:{attribute} is {type(value).__name__}; it must be a list of workflows and activities, "
         "or a function that makes a worker."

@@ -37,7 +37,7 @@ def worker(target: str, engine: str | None, task_queue: str | None, config: Path
     if not isinstance(found, Definitions) and (task_queue or config):
         raise click.UsageError(f"{target} makes its own worker: set the queue and the configuration there.")
     path = None if not isinstance(found, Definitions) else worker_config_file(config)
-    settings = WorkerConfig.load(path, **({"task_queue": task_queue} if task_queue else {}))
+    settings = WorkerConfig.load(path, task_queue=task_queue) if task_queue else WorkerConfig.load(path)
     click.echo(f"perdure worker: {tune()}", err=True)
     run(serve(url, found, settings))
 
