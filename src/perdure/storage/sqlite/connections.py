@@ -1,0 +1,83 @@
+"""Connections to the file: the one that writes, and one for each thread that reads.
+
+Only the writing connection checkpoints: SQLite does so inside the commit that fills the write-ahead log to
+`CHECKPOINT_PAGES` (a passive checkpoint: it waits for nobody), and once more on close. Readers are read-only and run
+one statement at a time, so none of them holds back the log for long; should it grow beyond `WAL_BYTES_MAX` all the
+same, the writer empties it (`SQLiteStorage`).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import apsw
+
+CHECKPOINT_PAGES = 2_000
+"""Pages in the log that start a checkpoint: 8 MB. More of them let pages that are rewritten often be copied less often."""
+
+WAL_BYTES_MAX = 64 * 1024 * 1024
+"""Beyond this the log is emptied by force, between two groups."""
+
+PAGE_BYTES = 4096
+WRITER_CACHE_KIB = 8 * 1024
+READER_CACHE_KIB = 1024
+STATEMENTS_CACHED = 64
+
+BUSY_MS = 5_000
+"""How long to wait for another program (a database browser) that locks the file."""
+
+
+def open_writer(path: str, vfs: str | None) -> apsw.Connection:
+    """Opens the file for writing, and sets nothing that would change it."""
+    connection = apsw.Connection(
+        path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs=vfs, statementcachesize=STATEMENTS_CACHED
+    )
+    connection.set_busy_timeout(BUSY_MS)
+    for pragma in (
+        f"cache_size = -{WRITER_CACHE_KIB}",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        "temp_store = memory",
+        "synchronous = full",
+        "fullfsync = on",  # macOS: fsync alone does not reach the disk there; elsewhere this changes nothing
+        "checkpoint_fullfsync = on",
+        "foreign_keys = off",
+        "trusted_schema = off",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+class Readers:
+    """A read-only connection for each thread that asks; a thread's goes when the thread does."""
+
+    def __init__(self, path: str, vfs: str | None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._mine = threading.local()
+        self._all: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._adding = threading.Lock()
+
+    def mine(self) -> apsw.Connection:
+        """This thread's connection."""
+        connection: apsw.Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = self._open()
+        return connection
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY, vfs=self._vfs, statementcachesize=STATEMENTS_CACHED)
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        with self._adding:
+            self._all.add(connection)
+        return connection
+
+    def close(self) -> None:
+        """Closes them all: nobody reads any more."""
+        with self._adding:
+            connections = list(self._all)
+            self._all.clear()
+        for connection in connections:
+            connection.close()
+        self._mine = threading.local()

@@ -1,0 +1,77 @@
+"""Queries compiled to text, each of which answers in one row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import apsw
+from sqlalchemy import LargeBinary, Select, select
+
+from perdure.storage import statements
+from perdure.storage.dialect import SqliteSeam
+
+Row = list[Any]
+
+
+class PackedQuery:
+    """One or several selects, run as one statement that returns one row (`SqliteSeam.packed`): one consistent view."""
+
+    def __init__(self, seam: SqliteSeam, *queries: Select[Any]) -> None:
+        packed = select(*(seam.packed(query).scalar_subquery() for query in queries))
+        compiled = packed.compile(dialect=seam.dialect)
+        names: list[str] = getattr(compiled, "positiontup", None) or []
+        self.text = str(compiled)
+        self._names = names
+        self._fixed = compiled.params
+        self._bytes = [_byte_columns(query) for query in queries]
+
+    def run(self, connection: apsw.Connection, arguments: Mapping[str, Any]) -> list[list[Row]]:
+        """The rows of each select."""
+        fixed = self._fixed
+        bindings = [arguments[name] if name in arguments else fixed[name] for name in self._names]
+        packed = connection.execute(self.text, bindings).fetchall()[0]
+        return [_unpack(text, columns) for text, columns in zip(packed, self._bytes, strict=True)]
+
+
+def _byte_columns(query: Select[Any]) -> list[int]:
+    return [place for place, column in enumerate(query.selected_columns) if isinstance(column.type, LargeBinary)]
+
+
+def _unpack(text: str, byte_columns: list[int]) -> list[Row]:
+    rows: list[Row] = json.loads(text)
+    for row in rows:
+        for place in byte_columns:
+            row[place] = bytes.fromhex(row[place])
+    return rows
+
+
+class Queries:
+    """Every read of the storage."""
+
+    def __init__(self, seam: SqliteSeam) -> None:
+        self.load = PackedQuery(
+            seam,
+            statements.runs_by_id(seam),
+            statements.history_by_run(seam),
+            statements.activities_by_run(seam),
+            statements.buffered_by_run(seam),
+        )
+        self.standing = PackedQuery(seam, statements.versions(seam), statements.currents(seam))
+        self.current_run = PackedQuery(seam, statements.current_run())
+        self.visibility = PackedQuery(seam, statements.visibility_by_run())
+        self.history = PackedQuery(seam, statements.history_from())
+        self.due_runs = PackedQuery(seam, statements.due_runs())
+        self.next_due = PackedQuery(seam, statements.next_due())
+        self.waiting_queues = PackedQuery(seam, statements.waiting_queues())
+        self.waiting_runs = PackedQuery(seam, statements.waiting_runs())
+        self.waiting_activities = PackedQuery(seam, statements.waiting_activities())
+        self.abandoned_runs = PackedQuery(seam, statements.abandoned_runs())
+        self.list_runs = PackedQuery(seam, statements.list_runs())
+        self.row_counts = PackedQuery(seam, statements.row_counts())
+        self.meta_value = PackedQuery(seam, statements.meta_value())
+
+    def all(self) -> dict[str, PackedQuery]:
+        """By name, for tests that check each against the schema."""
+        return {name: query for name, query in vars(self).items() if isinstance(query, PackedQuery)}

@@ -1,0 +1,109 @@
+"""Creates the schema, brings an older one forward after a backup, and refuses what it does not know.
+
+A file is ours if its application id says so; its schema's number stands in the table `meta`, as on every SQL database.
+Nothing is changed in a file before it has been recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import apsw
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError
+from perdure.storage.dialect import SqliteSeam
+from perdure.storage.sqlite.connections import PAGE_BYTES
+from perdure.storage.sqlite.files import create_private, sync_directory
+from perdure.storage.tables import SCHEMA_VERSION, metadata
+
+APPLICATION_ID = 0x70657264
+"""`perd`, in the header of the file."""
+
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+"""The statements that bring a schema of each number to the next one."""
+
+
+def prepare(connection: apsw.Connection, path: str, seam: SqliteSeam) -> None:
+    """Makes the file a storage with this release's schema.
+
+    Raises:
+        SchemaTooNew: a newer perdure wrote it.
+        StorageCorrupt: it is a database of something else.
+    """
+    found = _found_version(connection, path)
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(f"{path} has schema {found}, and this perdure knows up to {SCHEMA_VERSION}: upgrade perdure.")
+    if found == 0:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    _use_log(connection, path)
+    if found == 0:
+        _create(connection, seam)
+    elif found < SCHEMA_VERSION:
+        _migrate(connection, path, found)
+
+
+def create_script(seam: SqliteSeam) -> list[str]:
+    """The statements that create the schema of this release."""
+    tables = [CreateTable(table) for table in metadata.sorted_tables]
+    indexes = [CreateIndex(index) for table in metadata.sorted_tables for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    return [str(element.compile(dialect=seam.dialect)).strip() for element in (*tables, *indexes)]
+
+
+def copy_to(connection: apsw.Connection, path: str) -> None:
+    """Copies the database, as it stands now, to a new private file.
+
+    Raises:
+        StorageError: there is a file already.
+    """
+    create_private(path)
+    with apsw.Connection(path) as target:
+        if target.execute("PRAGMA page_count").fetchall() != [(0,)]:
+            raise StorageError(f"{path} exists already: name a new file for the copy.")
+        with target.backup("main", connection, "main") as backup:
+            backup.step()
+        target.execute("PRAGMA journal_mode = delete")
+    target.close()
+    sync_directory(path)
+
+
+def _found_version(connection: apsw.Connection, path: str) -> int:
+    application = connection.pragma("application_id")
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall() == [(0,)]
+    if application == APPLICATION_ID and not is_empty:
+        version = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()[0][0]
+        assert isinstance(version, int)
+        return version
+    if not is_empty or application not in (0, APPLICATION_ID):
+        raise StorageCorrupt(f"{path} is a database of another application: choose another path.")
+    return 0
+
+
+def _use_log(connection: apsw.Connection, path: str) -> None:
+    mode = connection.pragma("journal_mode", "wal")
+    synchronous = connection.pragma("synchronous")
+    if mode != "wal" or synchronous != 2:
+        raise StorageError(f"{path} cannot be written durably: SQLite gives journal mode {mode}, synchronous {synchronous}, not wal and 2.")
+
+
+def _create(connection: apsw.Connection, seam: SqliteSeam) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in create_script(seam):
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta (name, value) VALUES ('schema', ?)", (SCHEMA_VERSION,))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: apsw.Connection, path: str, found: int) -> None:
+    copy_to(connection, f"{path}.schema-{found}.backup")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(found, SCHEMA_VERSION):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (SCHEMA_VERSION,))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

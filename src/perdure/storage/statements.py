@@ -1,0 +1,247 @@
+"""Every statement of the SQL storages, defined once in SQLAlchemy Core, and compiled to text by the storage that runs it.
+
+Reads take their arguments as bind parameters. Writes are operations: each writes one row (or clears the rows of one run)
+from named fields, and where the fields come from is the storage's business: bind parameters, or a row of a larger
+statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, tuple_, union, update
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import ColumnElement
+
+from perdure.storage.contract import HISTORY_FORMAT
+from perdure.storage.dialect import SqlSeam, Values
+from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, runs, visibility
+
+
+class Operation(IntEnum):
+    """What one row of a group's writes does."""
+
+    START_RUN = 1
+    CHANGE_RUN = 2
+    SHOW_RUN = 3
+    NEW_CURRENT = 4
+    NEXT_CURRENT = 5
+    PUT_ACTIVITY = 6
+    DROP_ACTIVITY = 7
+    DROP_ACTIVITIES = 8
+    BUFFER_EVENT = 9
+    DROP_BUFFERED = 10
+
+
+_RUN = tuple(column.name for column in runs.c)
+
+FIELDS: Mapping[Operation, tuple[str, ...]] = {
+    Operation.START_RUN: (*_RUN, "expected_version", "first_event_id", "history"),
+    Operation.CHANGE_RUN: (*_RUN, "expected_version", "first_event_id", "history"),
+    Operation.SHOW_RUN: tuple(column.name for column in visibility.c),
+    Operation.NEW_CURRENT: ("namespace", "workflow_id", "run_id", "request_id"),
+    Operation.NEXT_CURRENT: ("namespace", "workflow_id", "run_id", "request_id", "replaces"),
+    Operation.PUT_ACTIVITY: tuple(column.name for column in activities.c),
+    Operation.DROP_ACTIVITY: ("run_id", "scheduled_event_id"),
+    Operation.DROP_ACTIVITIES: ("run_id",),
+    Operation.BUFFER_EVENT: ("run_id", "number", "data"),
+    Operation.DROP_BUFFERED: ("run_id",),
+}
+"""The fields of each operation, in the order in which they are passed."""
+
+
+class Write(NamedTuple):
+    """The statements of one operation, run in order."""
+
+    statements: tuple[UpdateBase, ...]
+    guarded: bool = False
+    """The first statement must change a row: if it changes none, the group conflicts with what stands there."""
+
+
+def writes(seam: SqlSeam, source: Callable[[Operation], Values]) -> dict[Operation, Write]:
+    """The statements of each operation, reading its fields from `source`."""
+    return {operation: build(seam, source(operation)) for operation, build in _BUILDERS.items()}
+
+
+def _pick(values: Values, names: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
+    return {name: values[name] for name in names}
+
+
+def _add_history(values: Values) -> UpdateBase:
+    row = select(values["run_id"], values["first_event_id"], literal(HISTORY_FORMAT), values["history"])
+    return insert(history).from_select(["run_id", "first_event_id", "format", "data"], row.where(values["history"].is_not(None)))
+
+
+def _start_run(_: SqlSeam, values: Values) -> Write:
+    return Write((insert(runs).values(_pick(values, _RUN)), _add_history(values)))
+
+
+def _change_run(_: SqlSeam, values: Values) -> Write:
+    changed = update(runs).values(_pick(values, _RUN[1:]))
+    standing = changed.where(runs.c.run_id == values["run_id"], runs.c.version == values["expected_version"])
+    return Write((standing, _add_history(values)), guarded=True)
+
+
+def _show_run(seam: SqlSeam, values: Values) -> Write:
+    return Write((seam.upsert(visibility, values),))
+
+
+def _new_current(_: SqlSeam, values: Values) -> Write:
+    return Write((insert(current_runs).values(dict(values)),))
+
+
+def _next_current(_: SqlSeam, values: Values) -> Write:
+    table = current_runs.c
+    changed = update(current_runs).values(_pick(values, ("run_id", "request_id")))
+    key = table.namespace == values["namespace"], table.workflow_id == values["workflow_id"]
+    return Write((changed.where(*key, table.run_id == values["replaces"]),), guarded=True)
+
+
+def _put_activity(seam: SqlSeam, values: Values) -> Write:
+    return Write((seam.upsert(activities, values),))
+
+
+def _drop_activity(_: SqlSeam, values: Values) -> Write:
+    this = activities.c.scheduled_event_id == values["scheduled_event_id"]
+    return Write((delete(activities).where(activities.c.run_id == values["run_id"], this),))
+
+
+def _drop_activities(_: SqlSeam, values: Values) -> Write:
+    return Write((delete(activities).where(activities.c.run_id == values["run_id"]),))
+
+
+def _buffer_event(seam: SqlSeam, values: Values) -> Write:
+    return Write((seam.upsert(buffered_events, values),))
+
+
+def _drop_buffered(_: SqlSeam, values: Values) -> Write:
+    return Write((delete(buffered_events).where(buffered_events.c.run_id == values["run_id"]),))
+
+
+_BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
+    Operation.START_RUN: _start_run,
+    Operation.CHANGE_RUN: _change_run,
+    Operation.SHOW_RUN: _show_run,
+    Operation.NEW_CURRENT: _new_current,
+    Operation.NEXT_CURRENT: _next_current,
+    Operation.PUT_ACTIVITY: _put_activity,
+    Operation.DROP_ACTIVITY: _drop_activity,
+    Operation.DROP_ACTIVITIES: _drop_activities,
+    Operation.BUFFER_EVENT: _buffer_event,
+    Operation.DROP_BUFFERED: _drop_buffered,
+}
+
+
+# --- reads: the columns of each are those of the contract's row, in its order
+
+
+def runs_by_id(seam: SqlSeam) -> Select[Any]:
+    return select(runs).where(seam.among(runs.c.run_id, "run_ids"))
+
+
+def history_by_run(seam: SqlSeam) -> Select[Any]:
+    columns = history.c.run_id, history.c.data
+    return select(*columns).where(seam.among(history.c.run_id, "run_ids")).order_by(history.c.run_id, history.c.first_event_id)
+
+
+def activities_by_run(seam: SqlSeam) -> Select[Any]:
+    key = activities.c.run_id, activities.c.scheduled_event_id
+    return select(activities).where(seam.among(activities.c.run_id, "run_ids")).order_by(*key)
+
+
+def buffered_by_run(seam: SqlSeam) -> Select[Any]:
+    table = buffered_events.c
+    return select(table.run_id, table.data).where(seam.among(table.run_id, "run_ids")).order_by(table.run_id, table.number)
+
+
+def versions(seam: SqlSeam) -> Select[Any]:
+    return select(runs.c.run_id, runs.c.version).where(seam.among(runs.c.run_id, "run_ids"))
+
+
+def currents(seam: SqlSeam) -> Select[Any]:
+    """Of each pair of the given namespaces and workflow ids: more than was asked for, where namespaces share ids."""
+    table = current_runs.c
+    wanted = seam.among(table.namespace, "namespaces"), seam.among(table.workflow_id, "workflow_ids")
+    return select(table.namespace, table.workflow_id, table.run_id).where(*wanted)
+
+
+def current_run() -> Select[Any]:
+    table = current_runs.c
+    this = table.namespace == bindparam("namespace"), table.workflow_id == bindparam("workflow_id")
+    return select(table.run_id, table.request_id).where(*this)
+
+
+def visibility_by_run() -> Select[Any]:
+    return select(visibility).where(visibility.c.run_id == bindparam("run_id"))
+
+
+def history_from() -> Select[Any]:
+    """Batches from the one that holds an event on, up to the one with which `limit_bytes` (at least 1) are reached."""
+    run_id, table = bindparam("run_id"), history.c
+    mine = table.run_id == run_id
+    holding = select(func.max(table.first_event_id)).where(mine, table.first_event_id <= bindparam("first_event_id"))
+    wanted = mine, table.first_event_id >= func.coalesce(holding.scalar_subquery(), 0)
+    size = func.length(table.data)
+    before = (func.sum(size).over(order_by=table.first_event_id) - size).label("before")
+    sizes = select(table.first_event_id, before).where(*wanted).subquery()
+    last = select(func.max(sizes.c.first_event_id)).where(sizes.c.before < bindparam("limit_bytes")).scalar_subquery()
+    return select(table.first_event_id, table.data).where(*wanted, table.first_event_id <= last).order_by(table.first_event_id)
+
+
+def due_runs() -> Select[Any]:
+    order = runs.c.due, runs.c.run_id
+    return select(*order).where(runs.c.due <= bindparam("until")).order_by(*order).limit(bindparam("limit"))
+
+
+def next_due() -> Select[Any]:
+    return select(func.min(runs.c.due).label("due")).where(runs.c.due > bindparam("after"))
+
+
+def waiting_queues() -> Select[Any]:
+    of_runs = select(runs.c.queue, literal(0).label("activities")).where(runs.c.queue.is_not(None))
+    of_activities = select(activities.c.queue, literal(1).label("activities")).where(activities.c.queue.is_not(None))
+    found = union(of_runs, of_activities).subquery()
+    return select(found).order_by(found.c.queue, found.c.activities)
+
+
+def waiting_runs() -> Select[Any]:
+    wanted = runs.c.queue == bindparam("queue"), runs.c.run_id > bindparam("after_run")
+    return select(runs.c.run_id).where(*wanted).order_by(runs.c.run_id).limit(bindparam("limit"))
+
+
+def waiting_activities() -> Select[Any]:
+    table = activities.c
+    key = table.run_id, table.scheduled_event_id
+    wanted = table.queue == bindparam("queue"), _after(key, ("after_run", "after_event"))
+    return select(*key).where(*wanted).order_by(*key).limit(bindparam("limit"))
+
+
+def _after(columns: tuple[ColumnElement[Any], ...], parameters: tuple[str, ...]) -> ColumnElement[bool]:
+    return tuple_(*columns) > tuple_(*(bindparam(name) for name in parameters))
+
+
+def abandoned_runs() -> Select[Any]:
+    by_run = select(runs.c.run_id).where(runs.c.incarnation < bindparam("incarnation"))
+    by_activity = select(activities.c.run_id).where(activities.c.incarnation < bindparam("incarnation"))
+    found = union(by_run, by_activity).subquery()
+    return select(found).order_by(found.c.run_id)
+
+
+def list_runs() -> Select[Any]:
+    table = visibility.c
+    wanted = table.namespace == bindparam("namespace"), table.run_id > bindparam("after")
+    return select(visibility).where(*wanted).order_by(table.run_id).limit(bindparam("limit"))
+
+
+def row_counts() -> Select[Any]:
+    return select(*(select(func.count()).select_from(table).scalar_subquery().label(table.name) for table in KEPT))
+
+
+def meta_value() -> Select[Any]:
+    return select(meta.c.value).where(meta.c.name == bindparam("name"))
+
+
+def set_meta(seam: SqlSeam) -> UpdateBase:
+    return seam.upsert(meta, {"name": bindparam("name"), "value": bindparam("value")})

@@ -1,0 +1,108 @@
+"""The tables, defined once for every SQL database.
+
+Run ids stand as their 16 bytes and begin with the time, so rows of new runs are appended, not scattered. What is asked
+over all runs (what is due, what waits, what a dead process held) is mostly absent from a row, and is indexed only where
+it is present. Tables whose key is most of their row are clustered on it (`WITHOUT ROWID` in SQLite).
+
+A column is added at the end of its table, with a default, and a migration (`perdure.storage.sqlite.schema`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy.sql.elements import ColumnElement
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+
+def _table(name: str, *columns: Column[object]) -> Table:
+    return Table(name, metadata, *columns, implicit_returning=False, sqlite_with_rowid=False)
+
+
+def _key(name: str, kind: LargeBinary | String | BigInteger) -> Column[object]:
+    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False)
+
+
+def _index_where_present(name: str, *columns: Column[object]) -> Index:
+    present: ColumnElement[bool] = columns[0].is_not(None)
+    return Index(name, *columns, sqlite_where=present, postgresql_where=present)
+
+
+_RUN_ID = LargeBinary(16)
+_BYTES = LargeBinary()
+_TEXT = String()
+_INT = BigInteger()
+
+meta = _table("meta", _key("name", _TEXT), Column("value", _INT, nullable=False))
+
+runs = _table(
+    "runs",
+    _key("run_id", _RUN_ID),
+    Column("version", _INT, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("next_event_id", _INT, nullable=False),
+    Column("due", _INT),
+    Column("queue", _TEXT),
+    Column("incarnation", _INT),
+    Column("facts", _BYTES, nullable=False),
+)
+
+current_runs = _table(
+    "current_runs",
+    _key("namespace", _TEXT),
+    _key("workflow_id", _TEXT),
+    Column("run_id", _RUN_ID, nullable=False),
+    Column("request_id", _TEXT, nullable=False),
+)
+
+history = _table(
+    "history",
+    _key("run_id", _RUN_ID),
+    _key("first_event_id", _INT),
+    Column("format", Integer, nullable=False),
+    Column("data", _BYTES, nullable=False),
+)
+
+activities = _table(
+    "activities",
+    _key("run_id", _RUN_ID),
+    _key("scheduled_event_id", _INT),
+    Column("queue", _TEXT),
+    Column("incarnation", _INT),
+    Column("data", _BYTES, nullable=False),
+)
+
+buffered_events = _table(
+    "buffered_events",
+    _key("run_id", _RUN_ID),
+    _key("number", _INT),
+    Column("data", _BYTES, nullable=False),
+)
+
+visibility = _table(
+    "visibility",
+    _key("run_id", _RUN_ID),
+    Column("namespace", _TEXT, nullable=False),
+    Column("workflow_id", _TEXT, nullable=False),
+    Column("workflow_type", _TEXT, nullable=False),
+    Column("task_queue", _TEXT, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("start_time", _INT, nullable=False),
+    Column("execution_time", _INT, nullable=False),
+    Column("close_time", _INT),
+    Column("history_length", _INT, nullable=False),
+    Column("history_bytes", _INT, nullable=False),
+    Column("attributes", _BYTES, nullable=False),
+)
+
+_index_where_present("runs_due", runs.c.due)
+_index_where_present("runs_waiting", runs.c.queue, runs.c.run_id)
+_index_where_present("runs_held", runs.c.incarnation)
+_index_where_present("activities_waiting", activities.c.queue, activities.c.run_id, activities.c.scheduled_event_id)
+_index_where_present("activities_held", activities.c.incarnation)
+Index("visibility_namespace", visibility.c.namespace, visibility.c.run_id)
+
+KEPT = (runs, current_runs, history, activities, buffered_events, visibility)
+"""The tables that hold runs: all but `meta`."""
