@@ -67,7 +67,7 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {"activity": _OPTIONS, "retry": _RETR
 def right_name(name: str, known: Iterable[str], foreign: Mapping[str, str] | None = None) -> str:
     """`; did you mean …?` for the known name that is meant, or the empty string when nothing is close."""
     if foreign is not None and name in foreign:
-        return f"; say {foreign[name]}"
+        return f"; {foreign[name]}" if foreign[name].startswith("leave it out") else f"; say {foreign[name]}"
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
