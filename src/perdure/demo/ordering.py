@@ -1,0 +1,1 @@
+"""The orders of the demo, run in this process, and their histories as lines to print."""
