@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import Dialect, Insert, LargeBinary, Select, Table, bindparam, func, select
+from sqlalchemy import Dialect, Insert, LargeBinary, Select, bindparam, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
+from perdure.storage.tables import AnyTable
+
 Values = Mapping[str, ColumnElement[Any]]
+AnySelect = Select[*tuple[Any, ...]]
 
 
 class SqlSeam(Protocol):
@@ -20,7 +23,7 @@ class SqlSeam(Protocol):
         """Compiles statements to text."""
         ...
 
-    def upsert(self, table: Table, values: Values) -> Insert:
+    def upsert(self, table: AnyTable, values: Values) -> Insert:
         """Inserts a row, or rewrites the one with the same primary key."""
         ...
 
@@ -33,20 +36,19 @@ class SqliteSeam:
     """SQLite, through apsw."""
 
     def __init__(self) -> None:
-        # Called without types by SQLAlchemy's own annotations: a DBAPI-free dialect that only compiles.
-        self.dialect: Dialect = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
+        self.dialect: Dialect = sqlite.dialect(paramstyle="qmark")
 
-    def upsert(self, table: Table, values: Values) -> Insert:
+    def upsert(self, table: AnyTable, values: Values) -> Insert:
         insert = sqlite.insert(table).values(dict(values))
         key = [column.name for column in table.primary_key]
-        changed = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
+        changed: dict[str, Any] = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
         return insert.on_conflict_do_update(index_elements=key, set_=changed)
 
     def among(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
         values = func.carray(bindparam(parameter)).table_valued("value")
         return column.in_(select(values.c.value))
 
-    def packed(self, query: Select[Any]) -> Select[tuple[str]]:
+    def packed(self, query: AnySelect) -> Select[tuple[str]]:
         """All rows of a query as one: a JSON array of arrays, bytes as hexadecimal digits.
 
         Each row that is fetched from SQLite gives up the interpreter's lock and takes it again, up to 5 ms each beside a

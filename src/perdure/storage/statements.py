@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, tuple_, union, update
+from sqlalchemy import bindparam, delete, func, insert, literal, select, tuple_, union, update
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnElement
 
 from perdure.storage.contract import HISTORY_FORMAT
-from perdure.storage.dialect import SqlSeam, Values
+from perdure.storage.dialect import AnySelect, SqlSeam, Values
 from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, runs, visibility
 
 
@@ -137,50 +137,50 @@ _BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
 # --- reads: the columns of each are those of the contract's row, in its order
 
 
-def runs_by_id(seam: SqlSeam) -> Select[Any]:
+def runs_by_id(seam: SqlSeam) -> AnySelect:
     return select(runs).where(seam.among(runs.c.run_id, "run_ids"))
 
 
-def history_by_run(seam: SqlSeam) -> Select[Any]:
+def history_by_run(seam: SqlSeam) -> AnySelect:
     columns = history.c.run_id, history.c.data
     return select(*columns).where(seam.among(history.c.run_id, "run_ids")).order_by(history.c.run_id, history.c.first_event_id)
 
 
-def activities_by_run(seam: SqlSeam) -> Select[Any]:
+def activities_by_run(seam: SqlSeam) -> AnySelect:
     key = activities.c.run_id, activities.c.scheduled_event_id
     return select(activities).where(seam.among(activities.c.run_id, "run_ids")).order_by(*key)
 
 
-def buffered_by_run(seam: SqlSeam) -> Select[Any]:
+def buffered_by_run(seam: SqlSeam) -> AnySelect:
     table = buffered_events.c
     return select(table.run_id, table.data).where(seam.among(table.run_id, "run_ids")).order_by(table.run_id, table.number)
 
 
-def versions(seam: SqlSeam) -> Select[Any]:
+def versions(seam: SqlSeam) -> AnySelect:
     return select(runs.c.run_id, runs.c.version).where(seam.among(runs.c.run_id, "run_ids"))
 
 
-def currents(seam: SqlSeam) -> Select[Any]:
+def currents(seam: SqlSeam) -> AnySelect:
     """Of each pair of the given namespaces and workflow ids: more than was asked for, where namespaces share ids."""
     table = current_runs.c
     wanted = seam.among(table.namespace, "namespaces"), seam.among(table.workflow_id, "workflow_ids")
     return select(table.namespace, table.workflow_id, table.run_id).where(*wanted)
 
 
-def current_run() -> Select[Any]:
+def current_run() -> AnySelect:
     table = current_runs.c
     this = table.namespace == bindparam("namespace"), table.workflow_id == bindparam("workflow_id")
     return select(table.run_id, table.request_id).where(*this)
 
 
-def visibility_by_run() -> Select[Any]:
+def visibility_by_run() -> AnySelect:
     return select(visibility).where(visibility.c.run_id == bindparam("run_id"))
 
 
-def history_from() -> Select[Any]:
+def history_from() -> AnySelect:
     """Batches from the one that holds an event on, up to the one with which `limit_bytes` (at least 1) are reached."""
-    run_id, table = bindparam("run_id"), history.c
-    mine = table.run_id == run_id
+    table = history.c
+    mine = table.run_id == bindparam("run_id")
     holding = select(func.max(table.first_event_id)).where(mine, table.first_event_id <= bindparam("first_event_id"))
     wanted = mine, table.first_event_id >= func.coalesce(holding.scalar_subquery(), 0)
     size = func.length(table.data)
@@ -190,28 +190,28 @@ def history_from() -> Select[Any]:
     return select(table.first_event_id, table.data).where(*wanted, table.first_event_id <= last).order_by(table.first_event_id)
 
 
-def due_runs() -> Select[Any]:
+def due_runs() -> AnySelect:
     order = runs.c.due, runs.c.run_id
     return select(*order).where(runs.c.due <= bindparam("until")).order_by(*order).limit(bindparam("limit"))
 
 
-def next_due() -> Select[Any]:
+def next_due() -> AnySelect:
     return select(func.min(runs.c.due).label("due")).where(runs.c.due > bindparam("after"))
 
 
-def waiting_queues() -> Select[Any]:
+def waiting_queues() -> AnySelect:
     of_runs = select(runs.c.queue, literal(0).label("activities")).where(runs.c.queue.is_not(None))
     of_activities = select(activities.c.queue, literal(1).label("activities")).where(activities.c.queue.is_not(None))
     found = union(of_runs, of_activities).subquery()
     return select(found).order_by(found.c.queue, found.c.activities)
 
 
-def waiting_runs() -> Select[Any]:
+def waiting_runs() -> AnySelect:
     wanted = runs.c.queue == bindparam("queue"), runs.c.run_id > bindparam("after_run")
     return select(runs.c.run_id).where(*wanted).order_by(runs.c.run_id).limit(bindparam("limit"))
 
 
-def waiting_activities() -> Select[Any]:
+def waiting_activities() -> AnySelect:
     table = activities.c
     key = table.run_id, table.scheduled_event_id
     wanted = table.queue == bindparam("queue"), _after(key, ("after_run", "after_event"))
@@ -219,27 +219,27 @@ def waiting_activities() -> Select[Any]:
 
 
 def _after(columns: tuple[ColumnElement[Any], ...], parameters: tuple[str, ...]) -> ColumnElement[bool]:
-    return tuple_(*columns) > tuple_(*(bindparam(name) for name in parameters))
+    return tuple_(*columns) > tuple_(*(bindparam(name, type_=column.type) for column, name in zip(columns, parameters, strict=True)))
 
 
-def abandoned_runs() -> Select[Any]:
+def abandoned_runs() -> AnySelect:
     by_run = select(runs.c.run_id).where(runs.c.incarnation < bindparam("incarnation"))
     by_activity = select(activities.c.run_id).where(activities.c.incarnation < bindparam("incarnation"))
     found = union(by_run, by_activity).subquery()
     return select(found).order_by(found.c.run_id)
 
 
-def list_runs() -> Select[Any]:
+def list_runs() -> AnySelect:
     table = visibility.c
     wanted = table.namespace == bindparam("namespace"), table.run_id > bindparam("after")
     return select(visibility).where(*wanted).order_by(table.run_id).limit(bindparam("limit"))
 
 
-def row_counts() -> Select[Any]:
+def row_counts() -> AnySelect:
     return select(*(select(func.count()).select_from(table).scalar_subquery().label(table.name) for table in KEPT))
 
 
-def meta_value() -> Select[Any]:
+def meta_value() -> AnySelect:
     return select(meta.c.value).where(meta.c.name == bindparam("name"))
 
 

@@ -9,23 +9,27 @@ A column is added at the end of its table, with a default, and a migration (`per
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
 from sqlalchemy.sql.elements import ColumnElement
 
 SCHEMA_VERSION = 1
 
+AnyTable = Table[Any]
+
 metadata = MetaData()
 
 
-def _table(name: str, *columns: Column[object]) -> Table:
+def _table(name: str, *columns: Column[Any]) -> AnyTable:
     return Table(name, metadata, *columns, implicit_returning=False, sqlite_with_rowid=False)
 
 
-def _key(name: str, kind: LargeBinary | String | BigInteger) -> Column[object]:
+def _key(name: str, kind: LargeBinary | String | BigInteger) -> Column[Any]:
     return Column(name, kind, primary_key=True, nullable=False, autoincrement=False)
 
 
-def _index_where_present(name: str, *columns: Column[object]) -> Index:
+def _index_where_present(name: str, *columns: Column[Any]) -> Index:
     present: ColumnElement[bool] = columns[0].is_not(None)
     return Index(name, *columns, sqlite_where=present, postgresql_where=present)
 

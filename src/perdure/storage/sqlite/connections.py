@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 
-import apsw
+from perdure.storage.sqlite.database import Connection, connect
 
 CHECKPOINT_PAGES = 2_000
 """Pages in the log that start a checkpoint: 8 MB. More of them let pages that are rewritten often be copied less often."""
@@ -22,17 +22,14 @@ WAL_BYTES_MAX = 64 * 1024 * 1024
 PAGE_BYTES = 4096
 WRITER_CACHE_KIB = 8 * 1024
 READER_CACHE_KIB = 1024
-STATEMENTS_CACHED = 64
 
 BUSY_MS = 5_000
 """How long to wait for another program (a database browser) that locks the file."""
 
 
-def open_writer(path: str, vfs: str | None) -> apsw.Connection:
+def open_writer(path: str, vfs: str | None) -> Connection:
     """Opens the file for writing, and sets nothing that would change it."""
-    connection = apsw.Connection(
-        path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs=vfs, statementcachesize=STATEMENTS_CACHED
-    )
+    connection = connect(path, vfs=vfs)
     connection.set_busy_timeout(BUSY_MS)
     for pragma in (
         f"cache_size = -{WRITER_CACHE_KIB}",
@@ -55,18 +52,18 @@ class Readers:
         self._path = path
         self._vfs = vfs
         self._mine = threading.local()
-        self._all: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._adding = threading.Lock()
 
-    def mine(self) -> apsw.Connection:
+    def mine(self) -> Connection:
         """This thread's connection."""
-        connection: apsw.Connection | None = getattr(self._mine, "connection", None)
+        connection: Connection | None = getattr(self._mine, "connection", None)
         if connection is None:
             connection = self._mine.connection = self._open()
         return connection
 
-    def _open(self) -> apsw.Connection:
-        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY, vfs=self._vfs, statementcachesize=STATEMENTS_CACHED)
+    def _open(self) -> Connection:
+        connection = connect(self._path, read_only=True, vfs=self._vfs)
         connection.set_busy_timeout(BUSY_MS)
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         with self._adding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import apsw
@@ -36,7 +36,7 @@ def translated(error: Exception, path: str, doing: str) -> StorageError:
 
 
 @contextmanager
-def translating(path: str, doing: str) -> Iterator[None]:
+def translating(path: str, doing: str) -> Generator[None]:
     """Raises a StorageError for whatever goes wrong inside."""
     try:
         yield

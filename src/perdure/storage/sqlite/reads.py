@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import apsw
-from sqlalchemy import LargeBinary, Select, select
+from sqlalchemy import LargeBinary, select
 
 from perdure.storage import statements
-from perdure.storage.dialect import SqliteSeam
+from perdure.storage.dialect import AnySelect, SqliteSeam
+from perdure.storage.sqlite.database import Connection
 
 Row = list[Any]
 
@@ -18,7 +18,7 @@ Row = list[Any]
 class PackedQuery:
     """One or several selects, run as one statement that returns one row (`SqliteSeam.packed`): one consistent view."""
 
-    def __init__(self, seam: SqliteSeam, *queries: Select[Any]) -> None:
+    def __init__(self, seam: SqliteSeam, *queries: AnySelect) -> None:
         packed = select(*(seam.packed(query).scalar_subquery() for query in queries))
         compiled = packed.compile(dialect=seam.dialect)
         names: list[str] = getattr(compiled, "positiontup", None) or []
@@ -27,7 +27,7 @@ class PackedQuery:
         self._fixed = compiled.params
         self._bytes = [_byte_columns(query) for query in queries]
 
-    def run(self, connection: apsw.Connection, arguments: Mapping[str, Any]) -> list[list[Row]]:
+    def run(self, connection: Connection, arguments: Mapping[str, Any]) -> list[list[Row]]:
         """The rows of each select."""
         fixed = self._fixed
         bindings = [arguments[name] if name in arguments else fixed[name] for name in self._names]
@@ -35,7 +35,7 @@ class PackedQuery:
         return [_unpack(text, columns) for text, columns in zip(packed, self._bytes, strict=True)]
 
 
-def _byte_columns(query: Select[Any]) -> list[int]:
+def _byte_columns(query: AnySelect) -> list[int]:
     return [place for place, column in enumerate(query.selected_columns) if isinstance(column.type, LargeBinary)]
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import apsw
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError
 from perdure.storage.dialect import SqliteSeam
 from perdure.storage.sqlite.connections import PAGE_BYTES
+from perdure.storage.sqlite.database import Connection, connect
 from perdure.storage.sqlite.files import create_private, sync_directory
 from perdure.storage.tables import SCHEMA_VERSION, metadata
 
@@ -24,7 +24,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {}
 """The statements that bring a schema of each number to the next one."""
 
 
-def prepare(connection: apsw.Connection, path: str, seam: SqliteSeam) -> None:
+def prepare(connection: Connection, path: str, seam: SqliteSeam) -> None:
     """Makes the file a storage with this release's schema.
 
     Raises:
@@ -45,48 +45,52 @@ def prepare(connection: apsw.Connection, path: str, seam: SqliteSeam) -> None:
 
 def create_script(seam: SqliteSeam) -> list[str]:
     """The statements that create the schema of this release."""
-    tables = [CreateTable(table) for table in metadata.sorted_tables]
-    indexes = [CreateIndex(index) for table in metadata.sorted_tables for index in sorted(table.indexes, key=lambda index: str(index.name))]
-    return [str(element.compile(dialect=seam.dialect)).strip() for element in (*tables, *indexes)]
+    tables = metadata.sorted_tables
+    indexes = sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name))
+    elements: list[DDLElement] = [*map(CreateTable, tables), *map(CreateIndex, indexes)]
+    return [str(element.compile(dialect=seam.dialect)).strip() for element in elements]
 
 
-def copy_to(connection: apsw.Connection, path: str) -> None:
+def copy_to(connection: Connection, path: str) -> None:
     """Copies the database, as it stands now, to a new private file.
 
     Raises:
         StorageError: there is a file already.
     """
     create_private(path)
-    with apsw.Connection(path) as target:
-        if target.execute("PRAGMA page_count").fetchall() != [(0,)]:
+    target = connect(path)
+    try:
+        if target.pragma("page_count") != 0:
             raise StorageError(f"{path} exists already: name a new file for the copy.")
-        with target.backup("main", connection, "main") as backup:
-            backup.step()
-        target.execute("PRAGMA journal_mode = delete")
-    target.close()
+        target.pragma("synchronous", "full")
+        copy = target.backup("main", connection, "main")
+        copy.step()
+        copy.finish()
+        target.pragma("journal_mode", "delete")
+    finally:
+        target.close()
     sync_directory(path)
 
 
-def _found_version(connection: apsw.Connection, path: str) -> int:
+def _found_version(connection: Connection, path: str) -> int:
     application = connection.pragma("application_id")
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall() == [(0,)]
     if application == APPLICATION_ID and not is_empty:
-        version = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()[0][0]
-        assert isinstance(version, int)
+        version: int = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall()[0][0]
         return version
     if not is_empty or application not in (0, APPLICATION_ID):
         raise StorageCorrupt(f"{path} is a database of another application: choose another path.")
     return 0
 
 
-def _use_log(connection: apsw.Connection, path: str) -> None:
+def _use_log(connection: Connection, path: str) -> None:
     mode = connection.pragma("journal_mode", "wal")
     synchronous = connection.pragma("synchronous")
     if mode != "wal" or synchronous != 2:
         raise StorageError(f"{path} cannot be written durably: SQLite gives journal mode {mode}, synchronous {synchronous}, not wal and 2.")
 
 
-def _create(connection: apsw.Connection, seam: SqliteSeam) -> None:
+def _create(connection: Connection, seam: SqliteSeam) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in create_script(seam):
         connection.execute(statement)
@@ -95,7 +99,7 @@ def _create(connection: apsw.Connection, seam: SqliteSeam) -> None:
     connection.execute("COMMIT")
 
 
-def _migrate(connection: apsw.Connection, path: str, found: int) -> None:
+def _migrate(connection: Connection, path: str, found: int) -> None:
     copy_to(connection, f"{path}.schema-{found}.backup")
     connection.execute("BEGIN IMMEDIATE")
     try:

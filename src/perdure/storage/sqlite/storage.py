@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ from perdure.storage.contract import (
 from perdure.storage.dialect import SqliteSeam
 from perdure.storage.group import Judgement, Standing, judge
 from perdure.storage.sqlite.connections import WAL_BYTES_MAX, Readers, open_writer
+from perdure.storage.sqlite.database import Connection, array
 from perdure.storage.sqlite.errors import BadValue, translated, translating
 from perdure.storage.sqlite.files import FileLock, check_place, create_private, file_sizes
 from perdure.storage.sqlite.reads import PackedQuery, Queries, Row
 from perdure.storage.sqlite.schema import copy_to, prepare
 from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of
+from perdure.storage.tables import KEPT
 
 _log = logging.getLogger("perdure.storage")
 
@@ -59,7 +61,7 @@ class SQLiteStorage:
         self._set_meta = str(statements.set_meta(self._seam).compile(dialect=self._seam.dialect))
         self._lock = FileLock(self._path)
         self._readers = Readers(self._path, vfs)
-        self._connection: apsw.Connection | None = None
+        self._connection: Connection | None = None
         self._writer: GroupWriter | None = None
         self._unsettled = False
         self._commits = 0
@@ -108,7 +110,7 @@ class SQLiteStorage:
         finally:
             self._lock.release()
 
-    def _owned(self) -> apsw.Connection:
+    def _owned(self) -> Connection:
         if self._connection is None:
             raise StorageError(f"{self._path} is not open.")
         return self._connection
@@ -136,7 +138,7 @@ class SQLiteStorage:
         except apsw.Error as error:
             return [self._outcome(connection, error)] * len(group)
 
-    def _commit_as_expected(self, connection: apsw.Connection, writer: GroupWriter, group: Sequence[Transaction]) -> list[Committed]:
+    def _commit_as_expected(self, connection: Connection, writer: GroupWriter, group: Sequence[Transaction]) -> list[Committed]:
         judgement = judge(group)
         try:
             writer.write(rows_of(judgement))
@@ -152,18 +154,18 @@ class SQLiteStorage:
         _log.error("a transaction cannot be stored in %s: %s", self._path, error, exc_info=error)
         return [Committed.FAILED] * len(group)
 
-    def _standing(self, connection: apsw.Connection, judgement: Judgement) -> Standing:
+    def _standing(self, connection: Connection, judgement: Judgement) -> Standing:
         """What stands in the file of all that a group touches."""
         keys = judgement.currents
         arguments = {
-            "run_ids": _array(judgement.runs),
-            "namespaces": _array({namespace for namespace, _ in keys}),
-            "workflow_ids": _array({workflow_id for _, workflow_id in keys}),
+            "run_ids": array(judgement.runs),
+            "namespaces": array({namespace for namespace, _ in keys}),
+            "workflow_ids": array({workflow_id for _, workflow_id in keys}),
         }
         versions, currents = self._queries.standing.run(connection, arguments)
         return Standing({row[0]: row[1] for row in versions}, {(ns, wid): run_id for ns, wid, run_id in currents})
 
-    def _outcome(self, connection: apsw.Connection, error: apsw.Error) -> Committed:
+    def _outcome(self, connection: Connection, error: apsw.Error) -> Committed:
         reason = translated(error, self._path, "written")
         if not isinstance(error, apsw.IOError):
             _log.error("nothing was written: %s", reason)
@@ -175,7 +177,7 @@ class SQLiteStorage:
         _log.critical("it is unknown whether a group was written, and nothing more will be until the disk recovers: %s", reason)
         return Committed.UNKNOWN
 
-    def _settle(self, connection: apsw.Connection) -> bool:
+    def _settle(self, connection: Connection) -> bool:
         """Whether a commit succeeds that overwrites what a failed one may have left in the log."""
         try:
             connection.execute(self._set_meta, ("settled", self._commits))
@@ -185,7 +187,7 @@ class SQLiteStorage:
         self._unsettled = False
         return True
 
-    def _look_at_log(self, connection: apsw.Connection) -> None:
+    def _look_at_log(self, connection: Connection) -> None:
         self._commits += 1
         if self._commits % _COMMITS_PER_LOOK:
             return
@@ -206,7 +208,7 @@ class SQLiteStorage:
         return self.load_runs([run_id])[0]
 
     def load_runs(self, run_ids: Sequence[bytes]) -> list[StoredRun | None]:
-        rows, history, activities, buffered = self._read(self._queries.load, run_ids=_array(run_ids))
+        rows, history, activities, buffered = self._read(self._queries.load, run_ids=array(run_ids))
         found = {row[0]: StoredRun(RunRow(*row), [], [], []) for row in rows}
         for run_id, data in history:
             found[run_id].history.append(data)
@@ -253,7 +255,7 @@ class SQLiteStorage:
 
     def sizes(self) -> dict[str, int]:
         counts = self._read(self._queries.row_counts)[0][0]
-        names = [table.name for table in statements.KEPT]
+        names = [table.name for table in KEPT]
         with translating(self._path, "read"):
             return {**file_sizes(self._path), **dict(zip(names, counts, strict=True))}
 
@@ -263,9 +265,3 @@ class SQLiteStorage:
             if Path(path).absolute() == Path(self._path).absolute():
                 raise StorageError(f"{path} is the database itself: name another file for the copy.")
             copy_to(self._readers.mine(), path)
-
-
-def _array(values: Iterable[bytes] | Iterable[str]) -> apsw.CArrayBinding | None:
-    """A parameter for `SqliteSeam.among`."""
-    every = tuple(values)
-    return apsw.carray(every) if every else None  # type: ignore[arg-type]

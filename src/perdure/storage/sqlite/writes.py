@@ -22,6 +22,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from perdure.storage.contract import RunWrite
 from perdure.storage.dialect import SqliteSeam, Values
 from perdure.storage.group import Judgement, MergedCurrent, MergedRun
+from perdure.storage.sqlite.database import Connection
 from perdure.storage.statements import FIELDS, Operation, Write, writes
 
 _WIDTH = 1 + max(len(fields) for fields in FIELDS.values())
@@ -51,7 +52,7 @@ class WritesConflict(Exception):
 class GroupWriter:
     """Writes rows through one connection."""
 
-    def __init__(self, connection: apsw.Connection, seam: SqliteSeam) -> None:
+    def __init__(self, connection: Connection, seam: SqliteSeam) -> None:
         self._connection = connection
         connection.execute(receiver_script(seam))
         self._statements = [_INSERT + ",".join([_ONE_ROW] * count) for count in _ROWS]
