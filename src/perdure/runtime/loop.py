@@ -1,0 +1,378 @@
+"""The event loop that workflow code runs on: `asyncio` without a clock, a selector or threads.
+
+It decides nothing itself: callbacks run in the order in which they were scheduled, time stands still within an activation,
+and a timer is a durable timer of the run. So the standard library's `gather`, `wait`, `TaskGroup`, `timeout`, `shield`, `Queue`,
+`Event`, `Lock`, `Condition` and `Semaphore` work in workflow code, and do the same on every replay.
+
+The rule a newcomer would get wrong: the standard library keeps tasks in sets (`TaskGroup` cancels from one, `wait` returns two),
+and iterates over them. Objects hash by address unless told otherwise, so tasks and futures of this loop hash by their creation
+number. The number is offset by a value drawn from the run's identity: tasks of thousands of runs share `asyncio`'s process-wide
+set of all tasks, and must not collide there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import Any, NoReturn, Protocol, TypeVar, cast
+
+from perdure.model.errors import DeterminismViolation
+
+T = TypeVar("T")
+
+# An activation that runs this many callbacks does not wait for anything: it spins (`while True: await asyncio.sleep(0)`).
+ACTIVATION_CALLBACKS_MAX = 1_000_000
+# A coroutine that swallows its own closing is asked this often before it is given up.
+CLOSE_ATTEMPTS_MAX = 20
+# Finished tasks are forgotten when the list of tasks has grown to this length, and then at each doubling.
+TASKS_PRUNED_AT = 64
+
+
+class Evicted(GeneratorExit):
+    """The run has left this process's memory: its code may not go on here. (Swallowed by `coroutine.close()`.)"""
+
+
+class DurableTimer(Protocol):
+    """What a fired timer wakes: a handle of `call_later`, or the future of `ctx.sleep`."""
+
+    command: Any
+
+    def fire(self) -> None: ...
+
+
+class LoopHost(Protocol):
+    """What the loop needs of the run that it belongs to."""
+
+    def elapsed_ns(self) -> int: ...
+    def start_timer(self, delay_ns: int, timer: DurableTimer) -> None: ...
+    def cancel_timer(self, timer: DurableTimer) -> None: ...
+    def code_failed(self, error: BaseException) -> None: ...
+    def report(self, message: str, error: BaseException | None) -> None: ...
+
+
+class _Handle(asyncio.Handle):
+    """`asyncio.Handle` without its debugging fields, whose initialisation would double its price."""
+
+    __slots__ = ()
+    _repr = None
+    _source_traceback = None
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: WorkflowLoop, context: contextvars.Context) -> None:
+        self._callback: Any = callback
+        self._args: Any = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    __slots__ = ("command",)
+    _repr = None
+    _source_traceback = None
+    _loop: WorkflowLoop
+
+    def __init__(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: WorkflowLoop, context: contextvars.Context
+    ) -> None:
+        self._callback: Any = callback
+        self._args: Any = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+        self._when = when
+        self._scheduled = False
+        self.command: Any = None
+
+    def cancel(self) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._callback = self._args = None
+        if self._scheduled:
+            self._scheduled = False
+            self._loop.host.cancel_timer(self)
+
+    def fire(self) -> None:
+        self._scheduled = False
+        self._loop.ready.append(self)
+
+
+class WorkflowFuture(asyncio.Future[T]):
+    """A future that hashes by its creation number."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, *, loop: WorkflowLoop) -> None:
+        loop.created = self._hash = loop.created + 1
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class WorkflowTask(asyncio.Task[T]):
+    """A task that hashes by its creation number, which also names it (asyncio's names count the whole process's tasks)."""
+
+    __slots__ = ("_hash", "run_context")
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        loop: WorkflowLoop,
+        name: str | None,
+        context: contextvars.Context,
+        **options: Any,
+    ) -> None:
+        loop.created = self._hash = loop.created + 1  # before asyncio puts the task in a set
+        self.run_context = context
+        super().__init__(cast(Any, coro), loop=loop, name=name or f"Task-{self._hash - loop.first_hash}", context=context, **options)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """One per run. `drain()` runs what is ready; nothing else makes it go."""
+
+    def __init__(self, host: LoopHost, hash_offset: int) -> None:
+        self.host = host
+        self.ready: collections.deque[asyncio.Handle] = collections.deque()
+        self.first_hash = self.created = hash_offset
+        self.tasks: list[WorkflowTask[Any]] = []
+        self._prune_at = TASKS_PRUNED_AT
+        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._closed = False
+
+    # --- what asyncio asks of a loop ------------------------------------------------------------------------------------
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = _Handle(callback, args, self, contextvars.copy_context() if context is None else context)
+        if not self._closed:
+            self.ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = _TimerHandle(self.time() + delay, callback, args, self, contextvars.copy_context() if context is None else context)
+        # Loop times are floats: microseconds are what survives the subtraction of two of them.
+        delay_ns = round(delay * 1_000_000) * 1000
+        if self._closed:
+            return timer
+        if delay_ns <= 0:
+            self.ready.append(timer)
+        else:
+            timer._scheduled = True
+            self.host.start_timer(delay_ns, timer)
+        return timer
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def time(self) -> float:
+        """Seconds of workflow time since the run started."""
+        return self.host.elapsed_ns() / 1e9
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return WorkflowFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        if self._closed:
+            coro.close()
+            raise Evicted
+        task = WorkflowTask(coro, loop=self, name=name, context=contextvars.copy_context() if context is None else context, **options)
+        self.tasks.append(task)
+        if len(self.tasks) >= self._prune_at:
+            self._prune()
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Accepted and ignored: debug mode measures real time."""
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._closed:
+            self.host.report(str(context.get("message", "error in the workflow's event loop")), context.get("exception"))
+
+    # --- what the runner asks of it ---------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Runs callbacks until none is ready. An error of a plain callback is an error of the workflow's code."""
+        ready = self.ready
+        left = ACTIVATION_CALLBACKS_MAX
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:  # type: ignore[attr-defined]
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+            except Exception as error:
+                self.host.code_failed(error)
+            left -= 1
+            if not left:
+                raise DeterminismViolation(
+                    f"the workflow ran {ACTIVATION_CALLBACKS_MAX:,} callbacks without waiting for anything: "
+                    "it spins, as `while …: await asyncio.sleep(0)` does. "
+                    "Wait with `await ctx.wait_condition(lambda: …)` or `await ctx.sleep(seconds)`."
+                )
+
+    def running(self) -> _Running:
+        """`with loop.running():` makes this the running loop, and the outer one (uvloop's, as a rule) again afterwards."""
+        return _Running(self)
+
+    def pending_tasks(self) -> list[WorkflowTask[Any]]:
+        return [task for task in self.tasks if not task.done()]
+
+    def close(self) -> None:
+        """Ends every coroutine now, youngest first, so that no `finally` block runs later, when memory is collected.
+
+        Blocks that run here find a loop that schedules nothing and a context that refuses commands.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.ready.clear()
+        with self.running():
+            for task in reversed(self.tasks):
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close_coroutine(task.get_coro(), task.run_context)
+            for generator in self._generators:
+                _close_coroutine(cast(Any, generator.aclose()), contextvars.copy_context())
+        self.tasks.clear()
+        self._generators.clear()
+
+    def _prune(self) -> None:
+        self.tasks = self.pending_tasks()
+        self._prune_at = max(TASKS_PRUNED_AT, 2 * len(self.tasks))
+
+    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Nothing to do: a generator is known from its finalisation on."""
+
+    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """An abandoned async generator is closed at once by the code that dropped it, as on any loop; else with the run."""
+        if not self._closed and self.is_running():
+            self.create_task(generator.aclose())
+        else:
+            self._generators.append(generator)
+
+
+class _Running:
+    __slots__ = ("_hooks", "_loop", "_outer")
+
+    def __init__(self, loop: WorkflowLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._outer = asyncio._get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self._loop)
+        sys.set_asyncgen_hooks(self._loop._generator_begins, self._loop._generator_dropped)
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio._set_running_loop(self._outer)
+
+
+def _close_coroutine(coro: Any, context: contextvars.Context) -> None:
+    for _ in range(CLOSE_ATTEMPTS_MAX):
+        try:
+            context.run(coro.close)
+        except RuntimeError:  # "coroutine ignored GeneratorExit": it awaits in a `finally`; the next attempt ends that wait
+            continue
+        except BaseException:  # an error of the user's clean-up: nobody is left to see it
+            pass
+        return
+
+
+# --- what a workflow's loop refuses -----------------------------------------------------------------------------------------
+
+_IN_ACTIVITY = "Move it into an activity and call that from the workflow."
+_NO_THREADS = (
+    "Put the blocking call into an activity (a plain `def` activity runs in a thread, `@activity(cpu_bound=True)` in a process)."
+)
+_REFUSED: dict[str, tuple[str, str]] = {
+    "run_in_executor": ("threads (asyncio.to_thread, run_in_executor)", _NO_THREADS),
+    "set_default_executor": ("threads", _NO_THREADS),
+    "call_soon_threadsafe": ("calls from other threads", "Send the workflow a signal instead."),
+    "create_connection": ("network connections", _IN_ACTIVITY),
+    "create_server": ("network servers", _IN_ACTIVITY),
+    "create_unix_connection": ("network connections", _IN_ACTIVITY),
+    "create_unix_server": ("network servers", _IN_ACTIVITY),
+    "create_datagram_endpoint": ("network connections", _IN_ACTIVITY),
+    "connect_accepted_socket": ("network connections", _IN_ACTIVITY),
+    "start_tls": ("network connections", _IN_ACTIVITY),
+    "sendfile": ("files and sockets", _IN_ACTIVITY),
+    "getaddrinfo": ("name look-ups", _IN_ACTIVITY),
+    "getnameinfo": ("name look-ups", _IN_ACTIVITY),
+    "connect_read_pipe": ("pipes", _IN_ACTIVITY),
+    "connect_write_pipe": ("pipes", _IN_ACTIVITY),
+    "subprocess_shell": ("processes", _IN_ACTIVITY),
+    "subprocess_exec": ("processes", _IN_ACTIVITY),
+    "add_reader": ("sockets", _IN_ACTIVITY),
+    "remove_reader": ("sockets", _IN_ACTIVITY),
+    "add_writer": ("sockets", _IN_ACTIVITY),
+    "remove_writer": ("sockets", _IN_ACTIVITY),
+    "sock_recv": ("sockets", _IN_ACTIVITY),
+    "sock_recv_into": ("sockets", _IN_ACTIVITY),
+    "sock_recvfrom": ("sockets", _IN_ACTIVITY),
+    "sock_recvfrom_into": ("sockets", _IN_ACTIVITY),
+    "sock_sendall": ("sockets", _IN_ACTIVITY),
+    "sock_sendto": ("sockets", _IN_ACTIVITY),
+    "sock_sendfile": ("sockets", _IN_ACTIVITY),
+    "sock_connect": ("sockets", _IN_ACTIVITY),
+    "sock_accept": ("sockets", _IN_ACTIVITY),
+    "add_signal_handler": ("operating system signals", "Send the workflow a signal with `client.signal_workflow` instead."),
+    "remove_signal_handler": ("operating system signals", "Send the workflow a signal with `client.signal_workflow` instead."),
+    "run_forever": ("running the loop", "It runs already: use `await`."),
+    "run_until_complete": ("running the loop", "It runs already: use `await`."),
+    "stop": ("stopping the loop", "Return from the workflow instead."),
+    "shutdown_asyncgens": ("stopping the loop", "Return from the workflow instead."),
+    "shutdown_default_executor": ("stopping the loop", "Return from the workflow instead."),
+    "set_task_factory": ("another task factory", "Tasks of a workflow are numbered by its own loop."),
+    "set_exception_handler": ("an exception handler", "Catch the error where it is raised."),
+}
+
+
+def _refusal(name: str, what: str, remedy: str) -> Callable[..., NoReturn]:
+    def refused(self: WorkflowLoop, *args: Any, **kwargs: Any) -> NoReturn:
+        raise DeterminismViolation(f"workflow code cannot use {what}: they would not do the same on replay. {remedy}")
+
+    refused.__name__ = name
+    return refused
+
+
+for _name, (_what, _remedy) in _REFUSED.items():
+    setattr(WorkflowLoop, _name, _refusal(_name, _what, _remedy))

@@ -1,0 +1,364 @@
+"""The state of one run's code in this process: its loop, what it waits for, and the commands of the activation that runs.
+
+It knows no history and no RPC: `applying` tells it what happened, `runner` takes its commands. Workflow code reaches it through
+`WorkflowContext`.
+
+The rule a newcomer would get wrong: a command that is withdrawn in the activation that issued it was never issued (`dropped`); one
+that was sent is withdrawn by another command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from temporalio.api.common.v1.message_pb2 import Payload
+from temporalio.api.history.v1.message_pb2 import WorkflowExecutionStartedEventAttributes
+
+from perdure.model.conversion import DataConverter
+from perdure.model.definitions import ActivityDefinition, WorkflowDefinition
+from perdure.model.errors import DeterminismViolation, UsageError
+from perdure.runtime import guard
+from perdure.runtime.activity_commands import template_for
+from perdure.runtime.commands import Cancel, CancelTimer, Command, Complete, ContinueAsNewCommand, Fail, ScheduleActivity, StartTimer
+from perdure.runtime.failing import continue_as_new_in, failure_of_error, fails_workflow
+from perdure.runtime.handles import ActivityHandle, TimerFuture
+from perdure.runtime.loop import Evicted, WorkflowLoop
+from perdure.runtime.markers import Markers
+from perdure.runtime.options import RunnerOptions
+from perdure.runtime.queries import QueryRegistry
+from perdure.runtime.replay_logger import LOGGER, WorkflowLogger
+from perdure.runtime.signals import Handler, SignalRegistry
+
+if TYPE_CHECKING:
+    from perdure.model.options import ActivityOptions
+
+
+class RunState:
+    """One run's code, from its first event to its close or its eviction."""
+
+    def __init__(
+        self, definition: WorkflowDefinition[..., Any], workflow_id: str, run_id: str, converter: DataConverter, options: RunnerOptions
+    ) -> None:
+        self.definition = definition
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.converter = converter
+        self.options = options
+        self.started: WorkflowExecutionStartedEventAttributes | None = None
+        self.context = contextvars.Context()
+        self.loop: WorkflowLoop
+        self.task_queue = ""
+        self.start_ns = self.now_ns = 0
+        self.history_length = self.history_size = 0
+        self.continue_as_new_suggested = False
+        self.replaying = False
+        self.evicted = False
+        self.closed = False
+        self.cancel_requested = False
+        self.cancel_reason = ""
+        self.current_details = ""
+        self.activation = 0
+        self.commands: list[Command] = []
+        self.refusal: str | None = None
+        self.code_error: BaseException | None = None
+        self.activities: dict[int, ActivityHandle[Any]] = {}
+        self.timers: dict[str, Any] = {}
+        self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
+        self.signals = SignalRegistry(converter, self._dispatch_signal, self._drop_signal)
+        self.queries = QueryRegistry(converter)
+        self.markers = Markers(self)
+        self.memo: dict[str, Payload] = {}
+        self.search_attributes: dict[str, Payload] = {}
+        self.handlers_running = 0
+        self.instance: Any = None
+        self._arguments: list[Any] = []
+        self._activity_ids = 0
+        self._timer_ids = 0
+        self._random: random.Random | None = None
+        self._logger: WorkflowLogger | None = None
+        self._main: asyncio.Task[None] | None = None
+
+    # --- the run's life -----------------------------------------------------------------------------------------------------
+
+    def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, hooks: Callable[[], None]) -> None:
+        """The run's first event. `hooks` sets the context variables through which workflow code finds its context."""
+        own = self.started = WorkflowExecutionStartedEventAttributes()
+        own.CopyFrom(started)  # the original keeps the whole history alive that it came in
+        self.start_ns = start_ns
+        self.task_queue = started.task_queue.name
+        self.loop = WorkflowLoop(self, zlib.crc32((started.original_execution_run_id or self.run_id).encode()) << 16)
+        if own.HasField("memo"):
+            self.memo.update(own.memo.fields)
+        if own.HasField("search_attributes"):
+            self.search_attributes.update(own.search_attributes.indexed_fields)
+        self.context.run(hooks)
+
+    def prepare_code(self, context: Any) -> None:
+        """Creates the workflow object and its handlers, before the first signals. An input that does not decode fails the workflow."""
+        assert self.started is not None
+        definition = self.definition
+        try:
+            self._arguments = self.converter.decode_args(
+                self.started.input.payloads, definition.arg_types, definition.arg_names, f"workflow {definition.name}"
+            )
+            self.started.ClearField("input")
+            self.instance = self.context.run(definition.create)
+            self._register_methods(context)
+        except Exception as error:
+            self.failed(error)
+
+    def start_code(self, context: Any) -> None:
+        """Creates the workflow's first task."""
+        if self.closed or self.code_error is not None:
+            return
+        definition, arguments = self.definition, self._arguments
+        self._arguments = []
+        run = definition.run if self.instance is None else definition.run.__get__(self.instance)
+        self._main = self.loop.create_task(self._run_main(run, [context, *arguments] if definition.takes_ctx else arguments), context=self.context)
+
+    async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        try:
+            self.finish(Complete(self.converter.encode_values([await run(*arguments)])))
+        except GeneratorExit:
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.ended_with(error)
+
+    def ended_with(self, error: BaseException) -> None:
+        """The workflow's own code has raised `error`."""
+        continues = continue_as_new_in(error)
+        if continues is not None:
+            self.finish(ContinueAsNewCommand(continues.attributes))
+        elif isinstance(error, asyncio.CancelledError) and self.cancel_requested:
+            self.finish(Cancel())
+        else:
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """The outcome is a failure, or a mistake in the code: see `failing`."""
+        more = self.options.failure_exception_types + tuple(getattr(self.definition, "failure_exception_types", ()))
+        if fails_workflow(error, more):
+            self.finish(Fail(failure_of_error(error, self.converter)))
+        else:
+            self.code_failed(error)
+
+    def finish(self, command: Command) -> None:
+        """The last command of the run. What its other tasks still ask for is not sent."""
+        if self.closed:
+            return
+        if self.handlers_running:
+            self.logger.warning(
+                "workflow %s ends while %d of its signal handlers still run: what they do is lost; "
+                "wait for them with `await ctx.wait_condition(ctx.all_handlers_finished)`",
+                self.workflow_id,
+                self.handlers_running,
+            )
+        self.add(command)
+        self.closed = True
+
+    def cancel(self, reason: str) -> None:
+        """Somebody has asked for the run to be cancelled: its code gets CancelledError where it waits."""
+        self.cancel_requested = True
+        self.cancel_reason = reason
+        if self._main is not None:
+            self._main.cancel()
+
+    def evict(self) -> None:
+        """Ends its code here. Nothing that its clean-up does reaches the engine."""
+        if self.evicted:
+            return
+        self.evicted = True
+        self.refusal = ""
+        if hasattr(self, "loop"):
+            self.loop.close()
+        self.activities.clear()
+        self.timers.clear()
+        self.conditions.clear()
+        self.commands.clear()
+        self._main = None
+
+    # --- an activation ------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Runs the code until it waits for something that has not happened."""
+        loop = self.loop
+        loop.drain()
+        while self.conditions and self.code_error is None and self._wake_conditions():
+            loop.drain()
+
+    def _wake_conditions(self) -> bool:
+        woken = False
+        for entry in list(self.conditions):
+            predicate, future = entry
+            if future.done():
+                self.conditions.remove(entry)
+                continue
+            try:
+                true = self.read_only("a wait_condition", lambda check=predicate: self.context.run(check))
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                if not true:
+                    continue
+                future.set_result(None)
+            self.conditions.remove(entry)
+            woken = True
+        return woken
+
+    def read_only(self, what: str, call: Callable[[], Any]) -> Any:
+        """Calls user code that may look, and not act."""
+        before, self.refusal = self.refusal, what if self.refusal is None else self.refusal
+        try:
+            return call()
+        finally:
+            self.refusal = before
+
+    # --- commands -------------------------------------------------------------------------------------------------------------
+
+    def add(self, command: Command) -> None:
+        """Issues a command."""
+        if self.refusal is not None:
+            self.refuse()
+        if not self.closed:
+            self.commands.append(command)
+
+    def refuse(self) -> None:
+        if self.evicted:
+            raise Evicted
+        if self.refusal is not None:
+            raise DeterminismViolation(f"{self.refusal} may look at the workflow's state, and not act: it runs outside the history")
+
+    def start_activity(
+        self, name: str, arguments: Sequence[Any], defaults: ActivityOptions, overrides: Mapping[str, Any], result_type: Any, names: Sequence[str]
+    ) -> ActivityHandle[Any]:
+        template = template_for(
+            name, defaults, overrides, self.task_queue, self.options.default_start_to_close_timeout, self.converter
+        )
+        # In replay the input is not looked at again.
+        payloads = [] if self.replaying or not arguments else self.converter.encode_values(arguments, names, f"activity {name}")
+        self._activity_ids += 1
+        handle: ActivityHandle[Any] = ActivityHandle(self, result_type, template.cancellation_type)
+        handle.command = ScheduleActivity(template.activity_id or str(self._activity_ids), name, payloads, template.message, handle)
+        self.add(handle.command)
+        return handle
+
+    async def execute_activity(self, definition: ActivityDefinition[Any, Any], args: Sequence[Any], options: ActivityOptions) -> Any:
+        """`await charge(order)` in workflow code."""
+        shape = definition.shape
+        return await self.start_activity(definition.name, args, options, {}, shape.result_type, shape.arg_names)
+
+    def activity_recorded(self, scheduled_event_id: int, handle: ActivityHandle[Any]) -> None:
+        self.activities[scheduled_event_id] = handle
+
+    def sleep(self, delay_ns: int) -> asyncio.Future[None]:
+        timer = TimerFuture(self)
+        if delay_ns <= 0:
+            timer.set_result(None)
+        else:
+            self.start_timer(delay_ns, timer)
+        return timer
+
+    def start_timer(self, delay_ns: int, timer: Any) -> None:
+        self._timer_ids += 1
+        command = StartTimer(str(self._timer_ids), delay_ns, timer)
+        command.activation = self.activation
+        self.add(command)
+        timer.command = command
+        self.timers[command.timer_id] = timer
+
+    def cancel_timer(self, timer: Any) -> None:
+        command: StartTimer = timer.command
+        if self.timers.pop(command.timer_id, None) is None:
+            return
+        if command.activation == self.activation:
+            command.dropped = True
+        elif not self.evicted:
+            self.add(CancelTimer(command.timer_id))
+
+    # --- signals --------------------------------------------------------------------------------------------------------------
+
+    def _register_methods(self, context: Any) -> None:
+        for kind, registry in ((self.definition.queries, self.queries), (self.definition.signals, self.signals)):
+            for name, handler in kind.items():
+                registry.set_handler(bound_handler(name, handler, self.instance, context))
+
+    def _dispatch_signal(self, handler: Handler, arguments: list[Any]) -> None:
+        if handler.is_async:
+            self.loop.create_task(self._run_handler(handler, arguments), context=self.context.copy())
+        else:
+            self.loop.call_soon(self._call_handler, handler, arguments, context=self.context.copy())
+
+    async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
+        self.handlers_running += 1
+        try:
+            await handler.fn(*arguments)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.ended_with(error)
+        finally:
+            self.handlers_running -= 1
+
+    def _call_handler(self, handler: Handler, arguments: list[Any]) -> None:
+        try:
+            handler.fn(*arguments)
+        except Exception as error:
+            self.ended_with(error)
+
+    def _drop_signal(self, name: str, error: Exception) -> None:
+        self.logger.error("workflow %s: signal %r was dropped: %s", self.workflow_id, name, error)
+
+    # --- what the loop asks for -------------------------------------------------------------------------------------------------
+
+    def elapsed_ns(self) -> int:
+        return self.now_ns - self.start_ns
+
+    def code_failed(self, error: BaseException) -> None:
+        """A mistake in the workflow's code: the activation ends here, and none of its commands are sent."""
+        if self.code_error is None:
+            self.code_error = error
+        self.loop.ready.clear()
+
+    def report(self, message: str, error: BaseException | None) -> None:
+        self.logger.error("workflow %s: %s", self.workflow_id, message, exc_info=error)
+
+    # --- facts ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            assert self.started is not None
+            self._random = random.Random(self.started.original_execution_run_id or self.run_id)
+        return self._random
+
+    @property
+    def logger(self) -> WorkflowLogger:
+        if self._logger is None:
+            facts = {"workflow_id": self.workflow_id, "run_id": self.run_id, "workflow_type": self.definition.name}
+            self._logger = WorkflowLogger(self, facts, self.options.log_in_replay, LOGGER)
+        return self._logger
+
+    def side_effect(self, call: Callable[[], Any]) -> Any:
+        """Calls what may block and differ: its value is recorded."""
+        guarded = guard.suspend()
+        try:
+            return self.read_only("a side effect", call)
+        finally:
+            guard.resume(guarded)
+
+
+def bound_handler(name: str | None, handler: Any, instance: Any, context: Any) -> Handler:
+    """A handler method of a workflow class, bound to its object."""
+    if instance is None:
+        raise UsageError(f"handler {name!r} belongs to a workflow that is no class")
+    fn = handler.fn.__get__(instance)
+    return Handler(name, fn, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])
+
+
