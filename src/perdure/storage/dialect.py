@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import Dialect, Insert, LargeBinary, Select, bindparam, func, select
+from sqlalchemy import Dialect, Insert, LargeBinary, Select, String, bindparam, cast, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -46,7 +46,8 @@ class SqliteSeam:
 
     def among(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
         values = func.carray(bindparam(parameter)).table_valued("value")
-        return column.in_(select(values.c.value))
+        is_text = isinstance(column.type, String)  # arrays hold bytes alone: text in them must not contain U+0000
+        return column.in_(select(cast(values.c.value, String) if is_text else values.c.value))
 
     def packed(self, query: AnySelect) -> Select[tuple[str]]:
         """All rows of a query as one: a JSON array of arrays, bytes as hexadecimal digits.

@@ -43,10 +43,10 @@ def connect(path: str, *, read_only: bool = False, vfs: str | None = None) -> Co
     return cast(Connection, apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED))
 
 
-_carray: Callable[[tuple[bytes | str, ...]], object] = getattr(apsw, "carray")  # noqa: B009 its annotations are the problem
+_carray: Callable[[tuple[bytes, ...]], object] = getattr(apsw, "carray")  # noqa: B009 its annotations are the problem
 
 
 def array(values: Iterable[bytes] | Iterable[str]) -> object:
     """A parameter for `SqliteSeam.among`: any number of values, bound at once."""
-    every: tuple[bytes | str, ...] = tuple(values)
+    every = tuple(value.encode() if isinstance(value, str) else value for value in values)
     return _carray(every) if every else None
