@@ -1,0 +1,142 @@
+"""How an attempt ended, told to the engine: completed, failed or cancelled.
+
+An answer of NOT_FOUND means that the engine has judged already (the attempt timed out, or its workflow has ended): nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+)
+
+from perdure.model.clock import Clock
+from perdure.model.conversion import DataConverter
+from perdure.model.errors import ApplicationError, InvalidInput
+from perdure.model.rpc import RpcError, StatusCode
+from perdure.service.contract import WorkflowService
+from perdure.worker import payload_codec
+from perdure.worker.reporting import report
+
+__all__ = ["ActivityReports"]
+
+logger = logging.getLogger("perdure.worker")
+
+_WITHOUT_DEADLINE_NS = 600_000_000_000
+"""How long a report is repeated for an attempt that has no time-out of its own."""
+
+
+class ActivityReports:
+    """Reports for one worker."""
+
+    def __init__(self, service: WorkflowService, *, namespace: str, identity: str, converter: DataConverter, clock: Clock) -> None:
+        self._service = service
+        self._namespace = namespace
+        self._identity = identity
+        self._converter = converter
+        self._clock = clock
+
+    async def completed(self, task: PollActivityTaskQueueResponse, result: Any) -> BaseException | None:
+        """The activity returned `result`; the error if that cannot be converted or is refused (it has then been reported as failed)."""
+        request = RespondActivityTaskCompletedRequest()
+        try:
+            request.result.payloads.append(self._converter.to_payload(result))
+        except InvalidInput as error:
+            refused = InvalidInput(f"The result of the activity {task.activity_type.name} cannot be stored: {error}")
+            refused.__cause__ = error.__cause__
+            await self.failed(task, refused)
+            return refused
+        request.task_token = task.task_token
+        request.identity = self._identity
+        request.namespace = self._namespace
+        if self._converter.codec is not None:
+            await payload_codec.encode(request, self._converter.codec)
+        answer = await self._send(self._service.respond_activity_task_completed, request, task)
+        if answer is not None and answer.code is StatusCode.INVALID_ARGUMENT:
+            refused = InvalidInput(f"The result of the activity {task.activity_type.name} was refused: {answer.message}")
+            await self.failed(task, refused)
+            return refused
+        return answer
+
+    async def failed(
+        self,
+        task: PollActivityTaskQueueResponse,
+        error: BaseException,
+        heartbeat: Sequence[Payload] | None = None,
+        stack_trace: str | None = None,
+    ) -> None:
+        """The attempt failed with `error`; `heartbeat` is what it said last, if that may not have arrived."""
+        request = RespondActivityTaskFailedRequest(task_token=task.task_token, identity=self._identity, namespace=self._namespace)
+        self._write_failure(error, request.failure)
+        if stack_trace:
+            request.failure.stack_trace = stack_trace
+        if heartbeat is not None:
+            request.last_heartbeat_details.payloads.extend(heartbeat)
+        if self._converter.codec is not None:
+            await payload_codec.encode(request, self._converter.codec)
+        await self._send(self._service.respond_activity_task_failed, request, task)
+
+    async def cancelled(self, task: PollActivityTaskQueueResponse, details: Sequence[Any]) -> None:
+        """The activity ended because the workflow asked it to."""
+        request = RespondActivityTaskCanceledRequest(task_token=task.task_token, identity=self._identity, namespace=self._namespace)
+        if details:
+            request.details.payloads.extend(self._converter.encode_values(details))
+        if self._converter.codec is not None:
+            await payload_codec.encode(request, self._converter.codec)
+        await self._send(self._service.respond_activity_task_canceled, request, task)
+
+    def _write_failure(self, error: BaseException, failure: Failure) -> None:
+        """An activity's failure is an application failure by protocol; errors of other kinds become its cause."""
+        try:
+            failure.CopyFrom(self._converter.to_failure(error))
+        except Exception as broken:
+            logger.exception("A failure could not be converted; its text is reported instead.")
+            failure.Clear()
+            failure.message = f"{error} (its details could not be converted: {broken})"
+            failure.application_failure_info.type = type(error).__name__
+        if not failure.HasField("application_failure_info"):
+            inner = Failure()
+            inner.CopyFrom(failure)
+            failure.Clear()
+            failure.message = str(error) or type(error).__name__
+            failure.source = inner.source
+            failure.application_failure_info.type = getattr(error, "type", None) or type(error).__name__
+            failure.application_failure_info.non_retryable = isinstance(error, ApplicationError) and error.non_retryable
+            failure.cause.CopyFrom(inner)
+
+    async def _send(self, call: Callable[[Any], Awaitable[Any]], request: Any, task: PollActivityTaskQueueResponse) -> RpcError | None:
+        try:
+            await call(request)  # the first try by itself: the way that is always taken stays short
+            return None
+        except RpcError as first:
+            error = first
+        try:
+            if error.code is not StatusCode.NOT_FOUND:
+                await report(call, request, self._clock, self._clock.now() + _time_left(task))
+                return None
+        except RpcError as last:
+            error = last
+        if error.code is StatusCode.NOT_FOUND:
+            logger.debug("The engine no longer waits for %s %s: %s", task.activity_type.name, task.activity_id, error.message)
+        else:
+            logger.warning(
+                "The end of the activity %s %s (attempt %d) could not be reported: %s",
+                task.activity_type.name,
+                task.activity_id,
+                task.attempt,
+                error,
+            )
+        return error
+
+
+def _time_left(task: PollActivityTaskQueueResponse) -> int:
+    timeout = task.start_to_close_timeout
+    return timeout.seconds * 1_000_000_000 + timeout.nanos or _WITHOUT_DEADLINE_NS

@@ -1,0 +1,198 @@
+"""One kind of long poll on one task queue: as many slots as tasks may be in progress, each with one poll or one task.
+
+A slot is an asyncio task that lives as long as the worker and does, over and over: poll, hand the task to the handler, poll.
+Nothing is queued in between, so a task that was taken from the engine is always being worked on.
+
+The rules that a newcomer would get wrong:
+- The handler runs *inside* the slot's asyncio task (no task is made per activity). Who cancels a slot may do so only while it
+  polls; a running activity is cancelled through its own attempt, which keeps the cancellation away from the report.
+- An error pauses the whole lane, not one slot: a hundred slots that fail together are one error, and one back-off.
+- An engine that answers an empty poll at once cannot wake polls; the lane then pauses for `poll_interval` instead of spinning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from perdure.model.clock import Clock
+from perdure.model.rpc import RpcError
+
+__all__ = ["LaneSettings", "PollLane"]
+
+logger = logging.getLogger("perdure.worker")
+
+
+class _Task(Protocol):
+    @property
+    def task_token(self) -> bytes: ...
+
+
+TaskT = TypeVar("TaskT", bound=_Task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneSettings:
+    """How a lane polls; durations in seconds."""
+
+    slots: int
+    """Asyncio tasks: tasks in progress, and tasks waiting for `gate`, at most."""
+    poll_timeout: float | None
+    """None: the engine ends polls itself."""
+    poll_interval: float
+    error_backoff: float
+    error_backoff_max: float
+    polls_max: int | None = None
+    """Polls outstanding at once; None: one for each free slot."""
+    gate: asyncio.Semaphore | None = None
+    """Bounds the tasks in progress where there are more slots than may run."""
+
+
+class _Slot:
+    __slots__ = ("polling", "task")
+
+    def __init__(self) -> None:
+        self.polling = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class PollLane(Generic[TaskT]):
+    """Polls with `poll` and hands each task to `handle`, `settings.slots` at once."""
+
+    def __init__(
+        self,
+        name: str,
+        poll: Callable[[], Awaitable[TaskT]],
+        handle: Callable[[TaskT], Awaitable[None]],
+        settings: LaneSettings,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.in_progress = 0
+        self.last_poll_ns = 0
+        """When a poll was last answered; 0 before the first."""
+        self.consecutive_errors = 0
+        self.last_error: Exception | None = None
+        self._poll = poll
+        self._handle = handle
+        self._settings = settings
+        self._clock = clock
+        self._closing = False
+        self._slots: list[_Slot] = []
+        self._open = asyncio.Event()
+        self._open.set()
+        self._polls: AbstractAsyncContextManager[object] = asyncio.Semaphore(settings.polls_max) if settings.polls_max else nullcontext()
+
+    def __repr__(self) -> str:
+        return f"<PollLane {self.name}: {self.in_progress} of {self._settings.slots} running>"
+
+    def start(self) -> None:
+        """Opens the slots."""
+        for number in range(self._settings.slots):
+            slot = _Slot()
+            slot.task = asyncio.get_running_loop().create_task(self._run(slot), name=f"perdure {self.name} {number}")
+            self._slots.append(slot)
+
+    def close(self) -> None:
+        """No new polls: those that wait are cancelled, tasks in progress go on."""
+        self._closing = True
+        for slot in self._slots:
+            if slot.polling and slot.task is not None:
+                slot.task.cancel()
+
+    def abort(self) -> None:
+        """Cancels what is still in progress."""
+        self._closing = True
+        for task in self.unfinished():
+            task.cancel()
+
+    def unfinished(self) -> list[asyncio.Task[None]]:
+        """The slots that have not ended."""
+        return [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
+
+    async def _run(self, slot: _Slot) -> None:
+        gate = self._settings.gate
+        while not self._closing:
+            task = await self._next(slot)
+            if task is None:
+                continue
+            if gate is None:
+                await self._process(task)
+            else:
+                async with gate:
+                    await self._process(task)
+
+    async def _process(self, task: TaskT) -> None:
+        self.in_progress += 1
+        try:
+            await self._handle(task)
+        except Exception:
+            logger.exception("A task of %s could not be handled; the engine hands it out again when its time is over.", self.name)
+        finally:
+            self.in_progress -= 1
+
+    async def _next(self, slot: _Slot) -> TaskT | None:
+        """The next task, or None: the poll was empty, failed, or the lane closes."""
+        slot.polling = True
+        try:
+            if not self._open.is_set():
+                await self._open.wait()
+                if self._closing:
+                    return None
+            return await self._poll_once()
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            return None
+        finally:
+            slot.polling = False
+
+    async def _poll_once(self) -> TaskT | None:
+        asked = self._clock.monotonic()
+        try:
+            if self._settings.polls_max is None and self._settings.poll_timeout is None:
+                task = await self._poll()
+            else:
+                async with self._polls, asyncio.timeout(self._settings.poll_timeout):
+                    asked = self._clock.monotonic()
+                    task = await self._poll()
+        except TimeoutError:
+            self._answered()
+            return None
+        except Exception as error:
+            self._pause(error)
+            return None
+        self._answered()
+        if task.task_token:
+            return task
+        if self._clock.monotonic() - asked < self._settings.poll_interval * 1e9:
+            await asyncio.sleep(self._settings.poll_interval)
+        return None
+
+    def _answered(self) -> None:
+        self.last_poll_ns = self._clock.now()
+        if self.consecutive_errors:
+            logger.info("Polling %s works again.", self.name)
+            self.consecutive_errors = 0
+            self.last_error = None
+
+    def _pause(self, error: Exception) -> None:
+        """Backs off after an error; the errors of other slots in the same pause are the same error."""
+        if not self._open.is_set() or self._closing:
+            return
+        self.consecutive_errors += 1
+        self.last_error = error
+        settings = self._settings
+        seconds = min(settings.error_backoff * 2.0 ** min(self.consecutive_errors - 1, 20), settings.error_backoff_max)
+        seconds *= random.uniform(0.8, 1.0) if self.consecutive_errors > 1 else 1.0  # so that many workers do not return together
+        logger.warning(
+            "Polling %s failed (%s in a row), the next try is in %.1f s: %s", self.name, self.consecutive_errors, seconds, error,
+            exc_info=None if isinstance(error, RpcError) else error,
+        )  # fmt: skip
+        self._open.clear()
+        self._clock.call_at(self._clock.now() + int(seconds * 1e9), self._open.set)

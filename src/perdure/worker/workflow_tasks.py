@@ -1,0 +1,255 @@
+"""Workflow tasks: from the poll through the workflow's code to the completion, and on with the next task that the reply brings.
+
+The workflow's code runs synchronously, with no asyncio task current: it has a loop of its own (from Python 3.14 the current task is
+kept per thread). Workflows stay in the cache between tasks; what the cache has not, or not at the right place (`CacheMiss`), is
+replayed from the whole history.
+
+The rules that a newcomer would get wrong:
+- A runner whose completion was not accepted is ahead of the history and has to go, unless another has taken its place already.
+- Only the first failure of a task is reported. The engine hands the task out again at once after a report, so the others are left
+  to time out: that is the back-off.
+- A completion is lost only for good when the engine says so; while it is away it is repeated (`reporting`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.taskqueue.v1 import StickyExecutionAttributes
+from temporalio.api.workflowservice.v1 import (
+    PollWorkflowTaskQueueResponse,
+    RespondQueryTaskCompletedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+)
+
+from perdure.model.clock import Clock
+from perdure.model.conversion import DataConverter
+from perdure.model.definitions import WorkflowDefinition
+from perdure.model.durations import set_duration
+from perdure.model.errors import ApplicationError
+from perdure.model.rpc import RpcError, StatusCode
+from perdure.runtime.options import RunnerOptions
+from perdure.runtime.runner import CacheMiss, Completion, WorkflowRunner
+from perdure.service.contract import WorkflowService
+from perdure.worker import payload_codec
+from perdure.worker.config import WorkerConfig
+from perdure.worker.histories import HistoryReader
+from perdure.worker.replay_check import ReplayCheck
+from perdure.worker.reporting import report
+from perdure.worker.runner_cache import RunnerCache
+
+__all__ = ["WorkflowTaskHandler"]
+
+logger = logging.getLogger("perdure.worker")
+
+_REPORT_SECONDS = 10
+"""The default workflow task time-out: a completion that comes later is not taken."""
+_UNHANDLED_COMMAND = "UnhandledCommand"
+
+
+class WorkflowTaskHandler:
+    """Handles workflow tasks for one worker."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, WorkflowDefinition[..., Any]],
+        service: WorkflowService,
+        *,
+        namespace: str,
+        identity: str,
+        sticky_queue: str,
+        converter: DataConverter,
+        clock: Clock,
+        config: WorkerConfig,
+        options: RunnerOptions,
+    ) -> None:
+        self._definitions = definitions
+        self._service = service
+        self._namespace = namespace
+        self._identity = identity
+        self._converter = converter
+        self._codec = converter.codec
+        self._clock = clock
+        self._config = config
+        self._options = options
+        self._histories = HistoryReader(service, namespace, converter.codec)
+        self._check = ReplayCheck(self._histories, converter, options) if config.replay_after_every_task else None
+        self._sticky: StickyExecutionAttributes | None = None
+        if config.max_cached_workflows:
+            self._sticky = StickyExecutionAttributes()
+            self._sticky.worker_task_queue.name = sticky_queue
+            self._sticky.worker_task_queue.kind = 2  # type: ignore[assignment]  # TASK_QUEUE_KIND_STICKY
+            self._sticky.worker_task_queue.normal_name = config.task_queue
+            set_duration(self._sticky.schedule_to_start_timeout, config.sticky_schedule_to_start_timeout)
+        self.cache: RunnerCache[WorkflowRunner] = RunnerCache(config.max_cached_workflows)
+
+    def __repr__(self) -> str:
+        return f"<WorkflowTaskHandler {self._config.task_queue}: {len(self.cache)} cached>"
+
+    @property
+    def replay_errors(self) -> list[BaseException]:
+        """What `replay_after_every_task` has found."""
+        return self._check.errors if self._check is not None else []
+
+    async def handle(self, task: PollWorkflowTaskQueueResponse) -> None:
+        """Does a workflow task, and those that come with the replies. Never raises for what workflow code does."""
+        following: PollWorkflowTaskQueueResponse | None = task
+        while following is not None:
+            following = await self._handle_one(following)
+
+    def close(self) -> None:
+        """Evicts all workflows."""
+        self.cache.clear()
+
+    # --- one task ----------------------------------------------------------------------------------------------------
+
+    async def _handle_one(self, task: PollWorkflowTaskQueueResponse) -> PollWorkflowTaskQueueResponse | None:
+        definition = self._definitions.get(task.workflow_type.name)
+        if definition is None:
+            await self._send_failure(task, self._unknown(task))
+            return None
+        if self._codec is not None:
+            await payload_codec.decode(task, self._codec)
+        if task.next_page_token:
+            await self._histories.complete(task)
+        execution = task.workflow_execution
+        runner = self.cache.get(execution.run_id)
+        if runner is None:
+            runner = WorkflowRunner(definition, execution.workflow_id, execution.run_id, self._converter, self._options)
+        try:
+            completion = _outside_tasks(runner, task)
+        except CacheMiss:
+            runner.evict()
+            await self._histories.make_whole(task)
+            completion = _outside_tasks(runner, task)
+        return await self._answer(task, runner, completion)
+
+    async def _answer(
+        self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, completion: Completion
+    ) -> PollWorkflowTaskQueueResponse | None:
+        run_id = task.workflow_execution.run_id
+        if isinstance(completion, RespondWorkflowTaskCompletedRequest):
+            if runner.closed or self._sticky is None:
+                following = await self._complete(task, runner, completion)
+                self.cache.drop(run_id, runner)
+            else:
+                self.cache.put(run_id, runner)
+                following = await self._complete(task, runner, completion)
+            return following
+        if isinstance(completion, RespondWorkflowTaskFailedRequest):
+            self.cache.drop(run_id, runner)
+            self._log_failure(task, runner.error, completion)
+            await self._send_failure(task, completion)
+            return None
+        if self._sticky is not None and runner.error is None and not runner.closed:
+            self.cache.put(run_id, runner)
+        else:
+            self.cache.drop(run_id, runner)
+        await self._answer_query(completion)
+        return None
+
+    async def _complete(
+        self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, request: RespondWorkflowTaskCompletedRequest
+    ) -> PollWorkflowTaskQueueResponse | None:
+        """Sends a completion; the task that comes with the reply, if any."""
+        request.identity = self._identity
+        request.namespace = self._namespace
+        request.return_new_workflow_task = True
+        if self._sticky is not None and not runner.closed:
+            request.sticky_attributes.CopyFrom(self._sticky)
+        if self._codec is not None:
+            await payload_codec.encode(request, self._codec)
+        try:
+            reply = await report(self._service.respond_workflow_task_completed, request, self._clock, self._give_up_at())
+        except RpcError as error:
+            self.cache.drop(task.workflow_execution.run_id, runner)
+            self._log_refusal(task, error)
+            return None
+        if self._check is not None:
+            await self._check.replay(runner.definition, task.workflow_execution)
+        return reply.workflow_task if reply.workflow_task.task_token else None
+
+    async def _answer_query(self, request: RespondQueryTaskCompletedRequest) -> None:
+        request.namespace = self._namespace
+        if self._codec is not None:
+            await payload_codec.encode(request, self._codec)
+        try:
+            await report(self._service.respond_query_task_completed, request, self._clock, self._give_up_at())
+        except RpcError as error:
+            logger.debug("The answer to a query was not taken; its caller has gone: %s", error)
+
+    async def _send_failure(self, task: PollWorkflowTaskQueueResponse, request: RespondWorkflowTaskFailedRequest) -> None:
+        if task.HasField("query"):
+            answer = RespondQueryTaskCompletedRequest(task_token=task.task_token, error_message=request.failure.message)
+            answer.completed_type = 2  # type: ignore[assignment]  # QUERY_RESULT_TYPE_FAILED
+            await self._answer_query(answer)
+            return
+        if task.attempt > 1:
+            return  # left to time out: see above
+        request.identity = self._identity
+        request.namespace = self._namespace
+        if self._codec is not None:
+            await payload_codec.encode(request, self._codec)
+        try:
+            await report(self._service.respond_workflow_task_failed, request, self._clock, self._give_up_at())
+        except RpcError as error:
+            if error.code is not StatusCode.NOT_FOUND:
+                logger.warning("The failure of a workflow task of %s could not be reported: %s", task.workflow_execution.workflow_id, error)
+
+    def _give_up_at(self) -> int:
+        return self._clock.now() + _REPORT_SECONDS * 1_000_000_000
+
+    # --- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def _unknown(self, task: PollWorkflowTaskQueueResponse) -> RespondWorkflowTaskFailedRequest:
+        known = ", ".join(sorted(self._definitions)) or "none"
+        name = task.workflow_type.name
+        worker = f'the worker {self._identity} of task queue "{self._config.task_queue}"'
+        text = f'The workflow "{name}" is not registered on {worker}, which has: {known}.'
+        logger.warning("%s Pass it to the worker: workflows=[…]. Workflow %s waits for that.", text, task.workflow_execution.workflow_id)
+        request = RespondWorkflowTaskFailedRequest(task_token=task.task_token)
+        request.cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
+        request.failure.CopyFrom(self._converter.to_failure(ApplicationError(text, type="NotFoundError")))
+        return request
+
+    def _log_failure(
+        self, task: PollWorkflowTaskQueueResponse, error: BaseException | None, request: RespondWorkflowTaskFailedRequest
+    ) -> None:
+        logger.error(
+            "The workflow %s (%s, run %s) cannot go on: %s. "
+            "It stays where it is and is tried again (this was attempt %d); mend the code and start the worker anew.",
+            task.workflow_execution.workflow_id,
+            task.workflow_type.name,
+            task.workflow_execution.run_id,
+            str(error) if error is not None and str(error) else request.failure.message or type(error).__name__,
+            task.attempt,
+            exc_info=None if error is None else (type(error), error, error.__traceback__),
+        )
+
+    def _log_refusal(self, task: PollWorkflowTaskQueueResponse, error: RpcError) -> None:
+        execution: WorkflowExecution = task.workflow_execution
+        if error.code is StatusCode.NOT_FOUND:
+            logger.debug("A workflow task of %s was done too late: %s", execution.workflow_id, error.message)
+        elif error.code is StatusCode.INVALID_ARGUMENT and error.message == _UNHANDLED_COMMAND:
+            logger.debug("The workflow %s wanted to close while something new had come in; it is asked again.", execution.workflow_id)
+        else:
+            logger.error("The engine refused what the workflow %s (run %s) wants to do: %s", execution.workflow_id, execution.run_id, error)
+
+
+def _outside_tasks(runner: WorkflowRunner, task: PollWorkflowTaskQueueResponse) -> Completion:
+    """Activates the runner as from a plain callback: no task of our loop is current meanwhile (documented for loop authors)."""
+    current = asyncio.current_task()
+    if current is None:
+        return runner.activate(task)
+    loop = current.get_loop()
+    asyncio.tasks._leave_task(loop, current)
+    try:
+        return runner.activate(task)
+    finally:
+        asyncio.tasks._enter_task(loop, current)
