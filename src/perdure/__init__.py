@@ -46,11 +46,13 @@ if TYPE_CHECKING:
         StorageError,
         StorageLocked,
         TimeoutType,
+        UnknownEngine,
         UnknownName,
         UsageError,
         WorkerError,
         WorkflowAlreadyStarted,
         WorkflowCancelled,
+        WorkflowClosed,
         WorkflowError,
         WorkflowFailed,
         WorkflowNotFound,
@@ -92,7 +94,7 @@ _HOMES = {
         "ActivityCancelled ActivityError ActivityTimedOut ApplicationError ChildWorkflowFailed ClientError ConfigError DefinitionError "
         "DeterminismViolation EngineUnavailable ExecutionFailed InvalidInput NondeterminismError PerdureError PollError ProcessError "
         "QueryFailed QueryRejected RequestRefused RetryState SchemaTooNew ServerFailure ShutdownFailed StartFailed StorageCorrupt "
-        "StorageError StorageLocked TimeoutType UnknownName UsageError WorkerError WorkflowAlreadyStarted WorkflowCancelled WorkflowError "
+        "StorageError StorageLocked TimeoutType UnknownEngine UnknownName UsageError WorkerError WorkflowAlreadyStarted WorkflowCancelled WorkflowClosed WorkflowError "
         "WorkflowFailed WorkflowNotFound WorkflowTerminated WorkflowTimedOut"
     ),
     "model.messages": "Query Signal query signal",
@@ -162,6 +164,7 @@ __all__ = [
     "SystemClock",
     "TimeoutType",
     "TypedSearchAttributes",
+    "UnknownEngine",
     "UnknownName",
     "UsageError",
     "WorkerConfig",
@@ -169,6 +172,7 @@ __all__ = [
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
     "WorkflowClient",
+    "WorkflowClosed",
     "WorkflowContext",
     "WorkflowDefinition",
     "WorkflowDescription",

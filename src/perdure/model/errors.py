@@ -43,11 +43,13 @@ __all__ = [
     "StorageError",
     "StorageLocked",
     "TimeoutType",
+    "UnknownEngine",
     "UnknownName",
     "UsageError",
     "WorkerError",
     "WorkflowAlreadyStarted",
     "WorkflowCancelled",
+    "WorkflowClosed",
     "WorkflowError",
     "WorkflowFailed",
     "WorkflowNotFound",
@@ -335,6 +337,10 @@ class WorkflowNotFound(ClientError, code="workflow_not_found", status=StatusCode
         self.run_id = run_id
 
 
+class WorkflowClosed(WorkflowNotFound, code="workflow_closed"):
+    """The workflow has ended, and the request needs a running one."""
+
+
 class WorkflowAlreadyStarted(ClientError, code="workflow_already_started", status=StatusCode.ALREADY_EXISTS):
     """A workflow with that id exists, and the policies given do not allow another."""
 
@@ -359,6 +365,10 @@ class QueryRejected(ClientError, code="query_rejected", status=StatusCode.FAILED
 
 class EngineUnavailable(ClientError, code="engine_unavailable", status=StatusCode.UNAVAILABLE):
     """The engine cannot be reached, or is closed."""
+
+
+class UnknownEngine(ClientError, code="unknown_engine", status=StatusCode.INVALID_ARGUMENT):
+    """The URL names no engine."""
 
 
 class RequestRefused(ClientError, code="request_refused", status=StatusCode.INVALID_ARGUMENT, exit_code=1):

@@ -47,7 +47,7 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
     if hint is temporalio.common.RawValue or hasattr(hint, _TRANSFER_TYPE):
         return functools.partial(_through_temporalio, hint)
     if _has_pydantic(hint):
-        from pydantic import TypeAdapter  # the user's own: it defines the hint
+        from pydantic import TypeAdapter  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore  # the user's own
 
         return TypeAdapter(hint).validate_json
     plan = _plan(hint)

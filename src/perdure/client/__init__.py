@@ -1,0 +1,1 @@
+"""The client: starting workflows, and speaking to those that run."""

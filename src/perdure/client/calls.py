@@ -1,0 +1,158 @@
+"""One call to the service: tried again while the engine is busy or away, and answered in our own errors.
+
+A request carries its request id from the first attempt on, so that an attempt whose answer was lost is not done twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, QueryFailedFailure, WorkflowExecutionAlreadyStartedFailure
+
+from perdure.model import payload_codec
+from perdure.model.clock import Clock
+from perdure.model.conversion import DataConverter
+from perdure.model.errors import (
+    ClientError,
+    EngineUnavailable,
+    QueryFailed,
+    RequestRefused,
+    WorkflowAlreadyStarted,
+    WorkflowClosed,
+    WorkflowNotFound,
+)
+from perdure.model.rpc import RpcError, StatusCode
+from perdure.service.contract import WorkflowService
+
+__all__ = ["Caller"]
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Method = Callable[[Request], Awaitable[Response]]
+
+RETRY_SECONDS = 10.0
+"""How long a call is tried again, in all; then the error is the caller's."""
+RETRY_FIRST_SECONDS = 0.02
+RETRY_PAUSE_MAX_SECONDS = 1.0
+_AGAIN = frozenset((StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED))
+
+
+class Caller:
+    """A service with what every request needs: namespace, identity, converter, clock."""
+
+    __slots__ = ("clock", "closed", "converter", "identity", "namespace", "service")
+
+    def __init__(self, service: WorkflowService, namespace: str, converter: DataConverter, identity: str, clock: Clock) -> None:
+        self.service = service
+        self.namespace = namespace
+        self.converter = converter
+        self.identity = identity
+        self.clock = clock
+        self.closed = False
+
+    async def call(self, method: Method[Request, Response], request: Request, workflow_id: str = "") -> Response:
+        """The answer, payloads decoded by the codec if there is one; ClientError when the service refuses."""
+        codec = self.converter.codec
+        if codec is not None:
+            await payload_codec.encode(request, codec)
+        try:
+            response = await method(request)
+        except RpcError as error:
+            response = await self._again(method, request, error, workflow_id)
+        if codec is not None:
+            await payload_codec.decode(response, codec)
+        return response
+
+    async def _again(self, method: Method[Request, Response], request: Request, error: RpcError, workflow_id: str) -> Response:
+        """Tries again with growing pauses while that can help; raises the translated error when it cannot."""
+        end = self.clock.now() + int(RETRY_SECONDS * 1e9)
+        pause = RETRY_FIRST_SECONDS
+        while error.code in _AGAIN and not self.closed and self.clock.now() < end:
+            await self.clock.sleep_until(self.clock.now() + int(pause * random.uniform(0.5, 1.0) * 1e9))
+            pause = min(pause * 2, RETRY_PAUSE_MAX_SECONDS)
+            try:
+                return await method(request)
+            except RpcError as next_error:
+                error = next_error
+        raise self.translated(error, workflow_id) from error
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise EngineUnavailable("the client is closed; use it inside `async with WorkflowClient.connect(…) as client`")
+
+    def translated(self, error: RpcError, workflow_id: str) -> ClientError:
+        """The error that users see for a refusal."""
+        detail = error.detail
+        if isinstance(detail, NamespaceNotFoundFailure):
+            return RequestRefused(f"there is no namespace {self.namespace!r}; connect with namespace='default'", rpc_status=error.code)
+        if isinstance(detail, QueryFailedFailure):
+            return self._query_failed(error, detail, workflow_id)
+        translate = _TRANSLATIONS.get(error.code)
+        return translate(error, workflow_id) if translate else RequestRefused(_sentence(error), rpc_status=error.code)
+
+    def _query_failed(self, error: RpcError, detail: QueryFailedFailure, workflow_id: str) -> QueryFailed:
+        failed = QueryFailed(f"workflow {workflow_id!r} did not answer the query: {error.message}")
+        if detail.HasField("failure"):
+            failed.__cause__ = self.converter.from_failure(detail.failure)
+        return failed
+
+
+def _sentence(error: RpcError) -> str:
+    return error.message or error.code.name
+
+
+def _not_found(error: RpcError, workflow_id: str) -> ClientError:
+    if "completed" in error.message.lower():
+        return WorkflowClosed(f"workflow {workflow_id!r} has already ended; start it again, or read its result", workflow_id=workflow_id)
+    return WorkflowNotFound(f"no workflow has the id {workflow_id!r}; start it first, or look at the id again", workflow_id=workflow_id)
+
+
+def _already_exists(error: RpcError, workflow_id: str) -> ClientError:
+    run_id = error.detail.run_id if isinstance(error.detail, WorkflowExecutionAlreadyStartedFailure) else ""
+    return WorkflowAlreadyStarted(
+        f"a workflow with the id {workflow_id!r} exists already; take another id, join it with execute_workflow, or give id_reuse_policy "
+        "or id_conflict_policy",
+        workflow_id=workflow_id,
+        run_id=run_id,
+    )
+
+
+def _unavailable(error: RpcError, workflow_id: str) -> ClientError:
+    return EngineUnavailable(f"the engine does not answer ({_sentence(error)}); try again, and look at its log if that does not help")
+
+
+def _busy(error: RpcError, workflow_id: str) -> ClientError:
+    return EngineUnavailable(f"the engine is too busy ({_sentence(error)}); try again later, or send less at once")
+
+
+def _no_answer(error: RpcError, workflow_id: str) -> ClientError:
+    return EngineUnavailable(f"no answer in time ({_sentence(error)}); does a worker run that has this workflow and polls its task queue?")
+
+
+_TRANSLATIONS: dict[StatusCode, Callable[[RpcError, str], ClientError]] = {
+    StatusCode.NOT_FOUND: _not_found,
+    StatusCode.ALREADY_EXISTS: _already_exists,
+    StatusCode.UNAVAILABLE: _unavailable,
+    StatusCode.ABORTED: _unavailable,
+    StatusCode.RESOURCE_EXHAUSTED: _busy,
+    StatusCode.DEADLINE_EXCEEDED: _no_answer,
+}
+
+
+def checked_id(workflow_id: Any, where: str) -> str:
+    """The id; UsageError when it cannot be one."""
+    from perdure.model.errors import UsageError
+
+    if workflow_id is None:
+        raise UsageError(f"{where} needs an id: the name of what the workflow is about, as in id=order.id")
+    if not isinstance(workflow_id, str) or not workflow_id:
+        raise UsageError(f"{where}: the id is {workflow_id!r}; give a string that is not empty, as in id=str(order.id)")
+    if len(workflow_id) > ID_CHARACTERS_MAX:
+        raise UsageError(f"{where}: the id has {len(workflow_id)} characters, and {ID_CHARACTERS_MAX} are allowed; shorten it")
+    return workflow_id
+
+
+ID_CHARACTERS_MAX = 1000

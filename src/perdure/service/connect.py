@@ -1,0 +1,118 @@
+"""From a URL to a `WorkflowService`. Connections to one URL share one engine, per process and event loop.
+
+The engine opens with the first connection and closes with the last: a client and a worker beside it, or two clients, speak to the same
+one. `memory://` is a new engine for each connection; `memory://name` is shared like a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
+
+from perdure.model.clock import Clock
+from perdure.model.errors import UnknownEngine
+from perdure.service.contract import WorkflowService
+
+if TYPE_CHECKING:
+    from perdure.engine import Engine
+
+__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "connect", "engine_url"]
+
+DEFAULT_URL = "sqlite:///perdure.db"
+ENGINE_VARIABLE = "PERDURE_ENGINE"
+SCHEMES = ("sqlite", "memory")
+
+
+class Connection:
+    """A service, and the promise to give it back: `close()` ends the engine when nobody else uses it."""
+
+    def __init__(self, url: str, service: WorkflowService, release: Callable[[], Awaitable[None]]) -> None:
+        self.url = url
+        self.service = service
+        self._release = release
+        self._closed = False
+
+    async def close(self) -> None:
+        """Gives the service back. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            await self._release()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.url}{' closed' if self._closed else ''}>"
+
+
+class _Shared:
+    """One engine and its users. The lock makes opening and closing wait for each other."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.engine: Engine | None = None
+        self.users = 0
+
+
+_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+
+
+def engine_url(url: str | None) -> str:
+    """The URL to use: the one given, else that of the environment variable PERDURE_ENGINE, else `sqlite:///perdure.db`."""
+    return url or os.environ.get(ENGINE_VARIABLE) or DEFAULT_URL
+
+
+async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
+    """Opens the engine that `url` names, or joins it when this process has it open already.
+
+    Raises:
+        UnknownEngine: the URL names no engine.
+        StorageError: the storage cannot be opened (StorageLocked: another process has it open).
+    """
+    url = engine_url(url)
+    key = _key(url)
+    if key is None:
+        engine = await _open(url, clock)
+        return Connection(url, engine.frontend(in_process=True), engine.close)
+    shared = _engines.setdefault(asyncio.get_running_loop(), {}).setdefault(key, _Shared())
+    async with shared.lock:
+        if shared.engine is None or shared.engine.closed:
+            shared.engine = await _open(url, clock)
+            shared.users = 0
+        shared.users += 1
+        service = shared.engine.frontend(in_process=True)
+    return Connection(url, service, lambda: _release(shared))
+
+
+async def _release(shared: _Shared) -> None:
+    async with shared.lock:
+        shared.users -= 1
+        if shared.users == 0 and shared.engine is not None:
+            engine, shared.engine = shared.engine, None
+            await engine.close()
+
+
+def _key(url: str) -> str | None:
+    """What connections share an engine by; None for an engine of its own. UnknownEngine when the URL names none."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say sqlite:///{url or 'perdure.db'}, for an engine in memory memory://")
+    if scheme not in SCHEMES:
+        known = " and ".join(f"{each}://" for each in SCHEMES)
+        raise UnknownEngine(f"there is no engine for {scheme}:// in this release; it has {known}")
+    if scheme == "memory":
+        name = rest.strip("/")
+        return f"memory://{name}" if name else None
+    path = unquote(urlsplit(url).path.removeprefix("/"))
+    if path == ":memory:":
+        raise UnknownEngine("for an engine in memory say memory://")
+    return f"sqlite:{os.path.realpath(path)}"
+
+
+async def _open(url: str, clock: Clock | None) -> Engine:
+    from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
+    from perdure.storage import MemoryStorage, storage_for_url
+
+    storage = MemoryStorage() if url.startswith("memory://") else storage_for_url(url)
+    return await open_engine(storage, clock=clock)
