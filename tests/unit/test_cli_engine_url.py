@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.engine_url import DEFAULT_ENGINE, engine_url, worker_config_file
+from perdure.cli.engine_url import engine_url, worker_config_file
 from perdure.model.errors import ConfigError
 
 TOML = 'engine = "sqlite:///from-file.db"\n'
@@ -19,8 +19,8 @@ TOML = 'engine = "sqlite:///from-file.db"\n'
         (None, {"PERDURE_ENGINE": "sqlite:///env.db"}, TOML, "sqlite:///env.db"),
         (None, {"PERDURE_ENGINE": ""}, TOML, "sqlite:///from-file.db"),
         (None, {}, TOML, "sqlite:///from-file.db"),
-        (None, {}, "[worker]\n", DEFAULT_ENGINE),
-        (None, {}, None, DEFAULT_ENGINE),
+        (None, {}, "[worker]\n", "sqlite:///perdure.db"),
+        (None, {}, None, "sqlite:///perdure.db"),
     ],
 )
 def test_precedence(option: str | None, environ: dict[str, str], toml: str | None, expected: str, tmp_path: Path) -> None:

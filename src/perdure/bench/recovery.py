@@ -16,6 +16,7 @@ from perdure.bench.load import RUN, repeat, running
 from perdure.bench.measurement import timed
 from perdure.bench.setting import Setting
 from perdure.bench.waiting import STARTERS, start_waiting
+from perdure.model.errors import UsageError
 
 WAITING, WAITING_SMOKE = 10_000, 100
 MODULE = "perdure.bench.recovery"
@@ -25,7 +26,7 @@ READY = b"all wait\n"
 async def recovery(setting: Setting) -> None:
     """One line. `first_signal_s`: from reopening until one run, signalled, has ended. `all_done_s`: until all have."""
     if setting.scheme == "memory":
-        raise ValueError(
+        raise UsageError(
             "recovery needs an engine that survives its process: memory:// keeps nothing; leave --engine out for a fresh SQLite file"
         )
     count, senders = setting.amount(WAITING, WAITING_SMOKE), setting.concurrency or STARTERS
@@ -52,9 +53,8 @@ async def recovery(setting: Setting) -> None:
 
 
 async def wake(client: WorkflowClient, workflow_id: str) -> None:
-    handle = client.get_workflow_handle(workflow_id)
-    await handle.signal("go", 1)
-    await handle.result()
+    await client.signal_workflow(workflow_id, "go", 1)
+    await client.result(workflow_id, result_type=int)
 
 
 async def prepare_and_kill(url: str, prefix: str, count: int) -> None:

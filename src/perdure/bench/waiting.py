@@ -30,5 +30,5 @@ async def start_waiting(client: WorkflowClient, definition: Any, *, prefix: str,
 
 async def _settled(client: WorkflowClient, workflow_id: str) -> None:
     """The countdown says that the code waits; the description says that the commit behind it is durable."""
-    while (await client.describe_workflow(workflow_id)).history_length < SETTLED_EVENTS:
+    while (await client.describe(workflow_id)).history_length < SETTLED_EVENTS:
         await asyncio.sleep(0.001)

@@ -10,14 +10,14 @@ from typing import Any
 
 from perdure.model.errors import ConfigError
 
-DEFAULT_ENGINE = "sqlite:///perdure.db"
-VARIABLE = "PERDURE_ENGINE"
 FILE = "perdure.toml"
 
 
 def engine_url(option: str | None, *, environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> str:
     """The engine's URL. Empty values count as not given. Raises ConfigError for a perdure.toml that cannot be understood."""
-    return option or environ.get(VARIABLE) or _engine_in_file((folder or Path.cwd()) / FILE) or DEFAULT_ENGINE
+    from perdure.service.connect import DEFAULT_URL, ENGINE_VARIABLE  # here, so that `perdure --help` does not load the engine
+
+    return option or environ.get(ENGINE_VARIABLE) or _engine_in_file((folder or Path.cwd()) / FILE) or DEFAULT_URL
 
 
 def worker_config_file(option: Path | None, folder: Path | None = None) -> Path | None:
@@ -30,7 +30,7 @@ def _engine_in_file(path: Path) -> str | None:
     value = _read(path).get("engine")
     if value is None or isinstance(value, str):
         return value
-    raise ConfigError(f'engine in {path} is {value!r}, not a URL. Write it like engine = "{DEFAULT_ENGINE}".', field="engine")
+    raise ConfigError(f'engine in {path} is {value!r}, not a URL. Write it like engine = "sqlite:///orders.db".', field="engine")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import click
 
-from perdure.model.definitions import ActivityDefinition, WorkflowDefinition
+from perdure.model.definitions import ACTIVITY_MARK, WORKFLOW_MARK, ActivityDefinition, WorkflowDefinition
 
 
 @dataclass
@@ -25,10 +25,10 @@ class Definitions:
     activities: list[Any] = field(default_factory=list[Any])
 
     def take(self, value: Any) -> bool:
-        """Adds a definition once; False if `value` is none."""
-        if isinstance(value, WorkflowDefinition):
+        """Adds a workflow, an activity, or an object or class that has activities, once; False if `value` is none of these."""
+        if is_workflow(value):
             place = self.workflows
-        elif isinstance(value, ActivityDefinition):
+        elif has_activities(value):
             place = self.activities
         else:
             return False
@@ -40,6 +40,18 @@ class Definitions:
 Factory = Callable[..., Any]
 
 
+def is_workflow(value: Any) -> bool:
+    return isinstance(value, WorkflowDefinition) or (isinstance(value, type) and WORKFLOW_MARK in vars(value))
+
+
+def has_activities(value: Any) -> bool:
+    if isinstance(value, ActivityDefinition):
+        return True
+    cls: type = value if isinstance(value, type) else type(value)
+    names = [vars(base) for base in cls.__mro__]
+    return any(ACTIVITY_MARK in own or any(isinstance(each, ActivityDefinition) for each in own.values()) for own in names)
+
+
 def load_target(text: str) -> Definitions | Factory:
     """Imports the module, with the working folder on sys.path, and finds what it offers. Raises click.UsageError when that is nothing."""
     name, _, attribute = text.partition(":")
@@ -48,10 +60,16 @@ def load_target(text: str) -> Definitions | Factory:
 
 
 def everything_in(module: ModuleType) -> Definitions:
-    """Every definition that the module's names stand for, imported ones too."""
+    """Every definition that the module's names stand for, imported ones too. A class of activities gives way to an object of it."""
     found = Definitions()
-    for value in vars(module).values():
-        found.take(value)
+    values = list(vars(module).values())
+    for value in values:
+        if is_workflow(value) or not isinstance(value, type):
+            found.take(value)
+    taken: set[type] = {type(value) for value in found.activities}
+    for value in values:
+        if isinstance(value, type) and value not in taken:
+            found.take(value)
     if not found.workflows and not found.activities:
         raise click.UsageError(
             f"{module.__name__} has no workflow and no activity: decorate some with @workflow and @activity from perdure."
@@ -91,7 +109,7 @@ def _from_list(where: str, values: list[Any]) -> Definitions:
 
 
 def _choices(module: ModuleType) -> str:
-    names = [name for name, value in vars(module).items() if isinstance(value, WorkflowDefinition | ActivityDefinition)]
+    names = [name for name, value in vars(module).items() if is_workflow(value) or has_activities(value)]
     return f"it defines {', '.join(names)}" if names else "it defines no workflow and no activity"
 
 
