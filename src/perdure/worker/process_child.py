@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
 import os
 import pickle
 import queue
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
@@ -34,8 +36,11 @@ class Call:
     """To the process: run this function."""
 
     module: str
+    filename: str
+    """Where the module comes from, if it cannot be imported by name (a script, a test)."""
     qualname: str
-    arguments: Sequence[Any]
+    arguments: bytes
+    """Pickled: they may need the module."""
     takes_ctx: bool
     task: bytes
     """The task, serialised, for the context; its input is left out."""
@@ -123,23 +128,37 @@ def _listen(connection: Connection, calls: queue.SimpleQueue[Call], line: _Line)
 
 def _run(call: Call, line: _Line) -> Ended:
     try:
-        fn = _find(call.module, call.qualname)
+        fn = _find(call)
+        arguments = pickle.loads(call.arguments)
         task = PollActivityTaskQueueResponse.FromString(call.task)
         context = ActivityContext(task, line, DataConverter.default, call.task_queue)
         token = current_activity.set(context)
         try:
-            return Ended(fn(*([context] if call.takes_ctx else []), *call.arguments))
+            return Ended(fn(*([context] if call.takes_ctx else []), *arguments))
         finally:
             current_activity.reset(token)
     except BaseException as error:
         return Ended(error=error, stack_trace="".join(traceback.format_tb(error.__traceback__)))
 
 
-def _find(module: str, qualname: str) -> Any:
-    found: Any = importlib.import_module(module) if module != "__main__" else sys.modules["__main__"]
-    for name in qualname.split("."):
+def _find(call: Call) -> Any:
+    found: Any = _load(call.module, call.filename)
+    for name in call.qualname.split("."):
         found = getattr(found, name)
     return getattr(found, "fn", found)  # the decorated name is the definition
+
+
+def _load(name: str, filename: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        spec = importlib.util.spec_from_file_location(name, filename)
+        if spec is None or spec.loader is None or not (error.name and name.startswith(error.name)):
+            raise
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
 
 
 def _send_end(line: _Line, call: Call, ended: Ended) -> None:

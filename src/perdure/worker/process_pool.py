@@ -212,14 +212,22 @@ def _call(
     facts = PollActivityTaskQueueResponse()
     facts.CopyFrom(task)
     facts.ClearField("input")
-    call = Call(
-        definition.fn.__module__, definition.fn.__qualname__, tuple(arguments), definition.takes_ctx, facts.SerializeToString(), task_queue
-    )
+    fn = definition.fn
     try:
-        return pickle.dumps(call)
+        pickled = pickle.dumps(tuple(arguments))
     except Exception as error:
         text = f"The input of the cpu_bound activity {definition.name} cannot be passed to its process: {error}. Use types that pickle."
         raise InvalidInput(text) from error
+    call = Call(
+        module=fn.__module__,
+        filename=fn.__code__.co_filename,
+        qualname=fn.__qualname__,
+        arguments=pickled,
+        takes_ctx=definition.takes_ctx,
+        task=facts.SerializeToString(),
+        task_queue=task_queue,
+    )
+    return pickle.dumps(call)
 
 
 def _result(ended: Ended, attempt: Attempt) -> Any:

@@ -43,6 +43,8 @@ class Registration:
         found: dict[str, ActivityDefinition[..., Any]] = {}
         for definition in activity_definitions(activity):
             name = str(definition.name)
+            if name in found and found[name].fn == definition.fn:
+                continue  # one method of an object, reached by two names
             taken = self.activities.get(name) or found.get(name)
             if taken is not None:
                 raise _taken("activity", name, taken, definition)

@@ -1,0 +1,182 @@
+"""A lane of polls: slots are bounded, errors back off together, an empty answer does not spin, nothing polled is lost at shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from perdure.model.clock import SystemClock
+from perdure.model.rpc import unavailable
+from perdure.worker.poll_lane import LaneSettings, PollLane
+
+
+@dataclass
+class Task:
+    task_token: bytes = b""
+
+
+@dataclass
+class Source:
+    """What polls wait on."""
+
+    tasks: asyncio.Queue[Task | Exception] = field(default_factory=asyncio.Queue)
+    polling: int = 0
+    polls: int = 0
+
+    async def poll(self) -> Task:
+        self.polls += 1
+        self.polling += 1
+        try:
+            found = await self.tasks.get()
+        finally:
+            self.polling -= 1
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def lane(source: Source, handle: Callable[[Task], Awaitable[None]], slots: int = 2, **changes: object) -> PollLane[Task]:
+    settings = {"slots": slots, "poll_timeout": None, "poll_interval": 0.01, "error_backoff": 0.02, "error_backoff_max": 0.05, **changes}
+    return PollLane("tests", source.poll, handle, LaneSettings(**settings), SystemClock())  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_one_poll_for_each_free_slot_and_none_for_a_busy_one() -> None:
+    source, release, running = Source(), asyncio.Event(), []
+
+    async def handle(task: Task) -> None:
+        running.append(task)
+        await release.wait()
+
+    made = lane(source, handle, slots=3)
+    made.start()
+    await until(lambda: source.polling == 3)
+    for _ in range(5):
+        source.tasks.put_nowait(Task(b"x"))
+    await until(lambda: len(running) == 3)
+    await asyncio.sleep(0.01)
+    assert (made.in_progress, source.polling, source.tasks.qsize()) == (3, 0, 2)
+    release.set()
+    await until(lambda: len(running) == 5)
+    made.close()
+    await asyncio.wait(made.unfinished() or [asyncio.ensure_future(asyncio.sleep(0))])
+    assert made.in_progress == 0
+
+
+async def test_closing_cancels_polls_and_lets_tasks_end() -> None:
+    source, release, done = Source(), asyncio.Event(), []
+
+    async def handle(task: Task) -> None:
+        await release.wait()
+        done.append(task)
+
+    made = lane(source, handle, slots=2)
+    made.start()
+    source.tasks.put_nowait(Task(b"x"))
+    await until(lambda: made.in_progress == 1 and source.polling == 1)
+    made.close()
+    await until(lambda: source.polling == 0)
+    assert len(made.unfinished()) == 1
+    release.set()
+    await asyncio.wait(made.unfinished())
+    assert done and source.polls == 2
+
+
+async def test_an_error_pauses_the_whole_lane_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source()
+
+    async def handle(task: Task) -> None: ...
+
+    made = lane(source, handle, slots=4)
+    made.start()
+    await until(lambda: source.polling == 4)
+    for _ in range(4):
+        source.tasks.put_nowait(unavailable("gone fishing"))
+    await until(lambda: made.consecutive_errors == 1 and source.polling == 0)
+    assert source.polls == 4
+    await until(lambda: source.polling == 4)  # the pause is over
+    source.tasks.put_nowait(unavailable("still"))
+    await until(lambda: made.consecutive_errors == 2)
+    assert str(made.last_error) == "UNAVAILABLE: still"
+    source.tasks.put_nowait(Task(b"x"))
+    await until(lambda: made.consecutive_errors == 0 and made.last_error is None)
+    assert len([r for r in caplog.records if "failed" in r.message]) == 2
+    made.close()
+    await asyncio.wait(made.unfinished())
+
+
+async def test_an_engine_that_cannot_wake_polls_is_not_hammered() -> None:
+    polls = 0
+
+    async def poll() -> Task:
+        nonlocal polls
+        polls += 1
+        return Task()
+
+    async def handle(task: Task) -> None: ...
+
+    settings = LaneSettings(slots=1, poll_timeout=None, poll_interval=0.05, error_backoff=1, error_backoff_max=1)
+    made = PollLane("tests", poll, handle, settings, SystemClock())
+    made.start()
+    await asyncio.sleep(0.12)
+    made.close()
+    await asyncio.wait(made.unfinished())
+    assert polls <= 3
+
+
+async def test_polls_and_tasks_can_be_bounded_apart_from_slots() -> None:
+    source, release, running = Source(), asyncio.Event(), []
+
+    async def handle(task: Task) -> None:
+        running.append(task)
+        await release.wait()
+
+    made = lane(source, handle, slots=4, polls_max=2, gate=asyncio.Semaphore(1))
+    made.start()
+    await until(lambda: source.polling == 2)
+    for _ in range(4):
+        source.tasks.put_nowait(Task(b"x"))
+    await until(lambda: source.tasks.empty())
+    assert (made.in_progress, len(running)) == (1, 1)
+    release.set()
+    await until(lambda: len(running) == 4)
+    made.close()
+    await asyncio.wait(made.unfinished())
+
+
+async def test_a_poll_timeout_of_our_own_is_an_empty_answer() -> None:
+    source = Source()
+
+    async def handle(task: Task) -> None: ...
+
+    made = lane(source, handle, slots=1, poll_timeout=0.01)
+    made.start()
+    await until(lambda: source.polls >= 3)
+    assert made.last_poll_ns > 0 and made.consecutive_errors == 0
+    made.close()
+    await asyncio.wait(made.unfinished())
+
+
+async def test_a_handler_that_raises_does_not_cost_the_slot(caplog: pytest.LogCaptureFixture) -> None:
+    source, seen = Source(), []
+
+    async def handle(task: Task) -> None:
+        seen.append(task)
+        raise ValueError("broken")
+
+    made = lane(source, handle, slots=1)
+    made.start()
+    source.tasks.put_nowait(Task(b"1"))
+    source.tasks.put_nowait(Task(b"2"))
+    await until(lambda: len(seen) == 2)
+    assert "could not be handled" in caplog.text
+    made.close()
+    await asyncio.wait(made.unfinished())
