@@ -29,6 +29,7 @@ _CLOSE_ATTEMPTED: Final = 1
 _HAS_TASK: Final = 2
 _HAS_TRANSIENT: Final = 4
 _IN_PROCESS: Final = 8
+_REROUTED: Final = 16
 
 
 def run_facts(run: Run) -> bytes:
@@ -43,6 +44,8 @@ def run_facts(run: Run) -> bytes:
         flags |= _HAS_TASK
         if task.in_process:
             flags |= _IN_PROCESS
+        if task.rerouted:
+            flags |= _REROUTED
         tail = _TASK.pack(task.original_scheduled_time, task.incarnation)
         if task.attempt > 1:
             flags |= _HAS_TRANSIENT
@@ -108,6 +111,7 @@ def _read_task(run: Run, data: bytes, at: int, flags: int) -> None:
         raise ValueError(f"the facts of run {run.run_id} name a workflow task that its history does not have")
     task.original_scheduled_time, task.incarnation = _TASK.unpack_from(data, at)
     task.in_process = bool(flags & _IN_PROCESS)
+    task.rerouted = bool(flags & _REROUTED)
 
 
 def _read_transient(run: Run, data: bytes, at: int) -> WorkflowTask:

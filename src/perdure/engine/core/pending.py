@@ -24,6 +24,7 @@ class WorkflowTask:
         "original_scheduled_time",
         "queue",
         "request_id",
+        "rerouted",
         "scheduled_event_id",
         "scheduled_time",
         "started_event_id",
@@ -47,6 +48,8 @@ class WorkflowTask:
         """Start to close, in nanoseconds."""
         self.request_id = ""
         self.identity = ""
+        self.rerouted = False
+        """Nobody polled the sticky queue for which it was scheduled: it waits on the normal one."""
         self.in_process = False
         """A worker inside the engine's process holds it,"""
         self.incarnation = 0

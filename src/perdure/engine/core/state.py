@@ -1,6 +1,7 @@
 """The state of one run: what `apply` folds from its history, and beside it what the history does not say.
 
-Decides nothing. `Run` and the records in `pending` are plain; `apply` writes what follows from events, the handlers write the rest, which is listed in `facts`. Knows no clock, store or network.
+Decides nothing. `Run` and the records in `pending` are plain; `apply` writes what follows from events, the handlers
+write the rest, which is listed in `facts` and `rows`. Knows no clock, store or network.
 
 Easily got wrong: pending activities and timers are keyed by the id of the event that created them, not by the user's id.
 Events that were buffered get their place in the history later than what a completion did meanwhile, so a history may
@@ -144,6 +145,16 @@ class Run:
         """When its first workflow task is to be, or was, scheduled: start plus backoff."""
         backoff = self.start.first_workflow_task_backoff
         return self.start_time + backoff.seconds * 1_000_000_000 + backoff.nanos
+
+    @property
+    def waiting_queue(self) -> tuple[str, bool] | None:
+        """Where its workflow task waits for a worker, and whether that is a sticky queue; None if none waits."""
+        task = self.task
+        if task is None or task.started_event_id:
+            return None
+        if task.sticky and not task.rerouted and self.sticky_queue:
+            return self.sticky_queue, True
+        return self.task_queue, False
 
     @property
     def buffered_count(self) -> int:

@@ -1,0 +1,301 @@
+"""The attempts of an activity: started, ended, tried again, timed out (3.1 to 3.3).
+
+Writes ActivityTaskStarted with ActivityTaskCompleted, Failed, TimedOut or Canceled. Its life, as a table:
+
+    READY    start        STARTED      a worker takes it; no event, and at once if one waits already
+    READY    close        (gone)       cancelled, or timed out, without having started
+    BACKOFF  due          READY
+    BACKOFF  close        (gone)       cancelled, or schedule-to-close has expired
+    STARTED  take back    READY        the worker was gone before the hand-over: the attempt never ran
+    STARTED  retry        BACKOFF      no event: an attempt that is tried again leaves nothing
+    STARTED  close        (gone)       Started and the close event are written together
+
+Easily got wrong: the Started event is written only when the activity closes, with the time at which the attempt started
+and the failure of the attempt before. Does not know requests or tokens: `activity_requests` does.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
+
+from perdure.engine.core import codes, due, limits, retry
+from perdure.engine.core.codes import BACKOFF, READY, STARTED
+from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import set_ns
+from perdure.engine.core.tokens import ACTIVITY, encode_token
+from perdure.engine.core.transaction import Transaction
+
+Step: TypeAlias = Literal["start", "take back", "retry", "due", "close"]
+
+LIFE: Final[dict[tuple[int, Step], int | None]] = {
+    (READY, "start"): STARTED,
+    (READY, "close"): None,
+    (BACKOFF, "due"): READY,
+    (BACKOFF, "close"): None,
+    (STARTED, "take back"): READY,
+    (STARTED, "retry"): BACKOFF,
+    (STARTED, "close"): None,
+}
+"""From state and step to state; None: no longer pending. What is not here is refused."""
+
+
+def _step(tx: Transaction, a: Activity, step: Step) -> None:
+    state = LIFE[a.state, step]
+    if state is None:
+        raise RuntimeError(f"{step} is not a step between states")
+    a.state = state
+    tx.outcome.activities[a.scheduled_event_id] = a
+    due.watch_activity(tx.run, a)
+
+
+# Starting.
+
+
+def begin(tx: Transaction, a: Activity, reservation: Reservation) -> None:
+    """A worker takes it: durable before its code runs."""
+    a.started_time = tx.now
+    a.identity = reservation.identity
+    a.request_id = reservation.request_id
+    a.in_process = reservation.in_process
+    a.incarnation = tx.env.incarnation
+    _step(tx, a, "start")
+    tx.outcome.effects.append(ActivityStarted(reservation, started_activity(tx.run, a)))
+
+
+def offer(tx: Transaction) -> None:
+    """Gives what became ready in this transaction to pollers that wait, and announces the rest."""
+    run, effects = tx.run, tx.outcome.effects
+    deserted: set[str] = set()
+    for a in tx.ready:
+        if a.state != READY or a.scheduled_event_id not in run.activities:
+            continue
+        reservation = None if a.queue in deserted else tx.env.reserve(TaskKind.ACTIVITY, run.namespace, a.queue, False)
+        if reservation is not None:
+            begin(tx, a, reservation)
+        else:
+            deserted.add(a.queue)
+            tx.outcome.activities[a.scheduled_event_id] = a
+            effects.append(ActivityReady(a.queue, a.scheduled_event_id))
+    tx.ready = []
+
+
+def take_back(tx: Transaction, a: Activity) -> None:
+    """The worker was gone: the attempt has not started after all."""
+    a.started_time = 0
+    a.identity = a.request_id = ""
+    a.in_process = False
+    a.incarnation = 0
+    _step(tx, a, "take back")
+    tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
+
+
+def become_ready(tx: Transaction, a: Activity) -> None:
+    """Its backoff is over."""
+    _step(tx, a, "due")
+    tx.ready.append(a)
+
+
+def started_activity(run: Run, a: Activity) -> StartedActivity:
+    """The started attempt on its way to its worker."""
+    attributes = a.attributes
+    r = PollActivityTaskQueueResponse()
+    r.task_token = encode_token(ACTIVITY, run.namespace, run.workflow_id, run.run_id, a.scheduled_event_id, 0, a.attempt, a.activity_id)
+    r.workflow_namespace = run.namespace
+    r.workflow_type.name = run.workflow_type
+    execution = r.workflow_execution
+    execution.workflow_id = run.workflow_id
+    execution.run_id = run.run_id
+    r.activity_type.name = a.activity_type
+    r.activity_id = a.activity_id
+    if attributes.HasField("header"):
+        r.header.CopyFrom(attributes.header)
+    if attributes.HasField("input"):
+        r.input.CopyFrom(attributes.input)
+    if a.heartbeat_details is not None:
+        r.heartbeat_details.CopyFrom(a.heartbeat_details)
+    set_ns(r.scheduled_time, a.first_scheduled_time)
+    set_ns(r.current_attempt_scheduled_time, a.scheduled_time)
+    set_ns(r.started_time, a.started_time)
+    r.attempt = a.attempt
+    set_ns(r.schedule_to_close_timeout, a.schedule_to_close)
+    set_ns(r.start_to_close_timeout, a.start_to_close)
+    set_ns(r.heartbeat_timeout, a.heartbeat)
+    r.retry_policy.CopyFrom(attributes.retry_policy)
+    if attributes.HasField("priority"):
+        r.priority.CopyFrom(attributes.priority)
+    return StartedActivity(a.scheduled_event_id, a.attempt, r)
+
+
+# Ending.
+
+
+def _write_started(tx: Transaction, a: Activity) -> int:
+    """The event of the attempt that now closes; 0 if it is buffered, or never started."""
+    if a.state != STARTED:
+        return 0
+    event = HistoryEvent()
+    event.event_type = codes.ACTIVITY_STARTED
+    set_ns(event.event_time, a.started_time)
+    s = event.activity_task_started_event_attributes
+    s.scheduled_event_id = a.scheduled_event_id
+    s.identity = a.identity
+    s.request_id = a.request_id
+    s.attempt = a.attempt
+    if a.last_failure is not None:
+        s.last_failure.CopyFrom(a.last_failure)
+    return tx.add(event)
+
+
+def _close(tx: Transaction, a: Activity, event: HistoryEvent) -> None:
+    tx.add(event)
+    tx.outcome.activities[a.scheduled_event_id] = None
+    tx.wants_task = True
+
+
+def complete(tx: Transaction, a: Activity, result: Payloads | None, identity: str) -> None:
+    """The activity's code returned."""
+    started = _write_started(tx, a)
+    event = tx.event(codes.ACTIVITY_COMPLETED)
+    c = event.activity_task_completed_event_attributes
+    if result is not None:
+        c.result.CopyFrom(result)
+    c.scheduled_event_id = a.scheduled_event_id
+    c.started_event_id = started
+    c.identity = identity
+    _close(tx, a, event)
+
+
+def fail(tx: Transaction, a: Activity, failure: Failure | None, identity: str) -> None:
+    """The activity's code raised: it is tried again, or has failed."""
+    verdict = _verdict(tx, a, failure)
+    if verdict.state == codes.RETRY_IN_PROGRESS:
+        _retry(tx, a, _kept(failure), verdict.delay)
+        return
+    started = _write_started(tx, a)
+    event = tx.event(codes.ACTIVITY_FAILED)
+    f = event.activity_task_failed_event_attributes
+    if failure is not None:
+        f.failure.CopyFrom(failure)
+    f.scheduled_event_id = a.scheduled_event_id
+    f.started_event_id = started
+    f.identity = identity
+    f.retry_state = verdict.state
+    _close(tx, a, event)
+
+
+def cancel(tx: Transaction, a: Activity, details: Payloads | None, identity: str) -> None:
+    """The activity's code accepted its cancellation, or it had not started."""
+    started = _write_started(tx, a)
+    event = tx.event(codes.ACTIVITY_CANCELED)
+    c = event.activity_task_canceled_event_attributes
+    if details is not None:
+        c.details.CopyFrom(details)
+    c.latest_cancel_requested_event_id = a.cancel_requested_event_id
+    c.scheduled_event_id = a.scheduled_event_id
+    c.started_event_id = started
+    c.identity = identity
+    _close(tx, a, event)
+
+
+def time_out(tx: Transaction, a: Activity, timeout: TimeoutType.ValueType) -> None:
+    """A timeout has expired: it is tried again, or has timed out."""
+    failure = _timeout_failure(a, timeout, f"activity {retry.TIMEOUT_TEXT[timeout]} timeout")
+    verdict = _verdict(tx, a, failure)
+    if verdict.state == codes.RETRY_IN_PROGRESS:
+        _retry(tx, a, failure, verdict.delay)
+        return
+    if verdict.state == codes.RETRY_TIMEOUT and timeout not in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
+        message = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+        failure = _timeout_failure(a, codes.SCHEDULE_TO_CLOSE, message)
+    if a.last_failure is not None:
+        failure.cause.CopyFrom(a.last_failure)
+    _close_timed_out(tx, a, failure, verdict.state)
+
+
+def _close_timed_out(tx: Transaction, a: Activity, failure: Failure, state: RetryState.ValueType) -> None:
+    started = _write_started(tx, a)
+    event = tx.event(codes.ACTIVITY_TIMED_OUT)
+    t = event.activity_task_timed_out_event_attributes
+    t.failure.CopyFrom(failure)
+    t.scheduled_event_id = a.scheduled_event_id
+    t.started_event_id = started
+    t.retry_state = state
+    _close(tx, a, event)
+
+
+def expired(a: Activity, now: int) -> TimeoutType.ValueType | None:
+    """Which of its timeouts has expired by `now`: the earliest; None if none has."""
+    found: list[tuple[int, TimeoutType.ValueType]] = []
+    if a.schedule_to_close:
+        found.append((a.first_scheduled_time + a.schedule_to_close, codes.SCHEDULE_TO_CLOSE))
+    if a.state == STARTED:
+        if a.start_to_close:
+            found.append((a.started_time + a.start_to_close, codes.START_TO_CLOSE))
+        if a.heartbeat:
+            found.append((max(a.started_time, a.heartbeat_time) + a.heartbeat, codes.HEARTBEAT))
+    elif a.state == READY and a.schedule_to_start:
+        found.append((a.scheduled_time + a.schedule_to_start, codes.SCHEDULE_TO_START))
+    first = min(found, default=None)
+    return first[1] if first is not None and first[0] <= now else None
+
+
+def _timeout_failure(a: Activity, timeout: TimeoutType.ValueType, message: str) -> Failure:
+    failure = Failure()
+    failure.message = message
+    failure.source = "Server"
+    info = failure.timeout_failure_info
+    info.timeout_type = timeout
+    if a.heartbeat_details is not None:
+        info.last_heartbeat_details.CopyFrom(a.heartbeat_details)
+    return failure
+
+
+# Trying again.
+
+
+def _verdict(tx: Transaction, a: Activity, failure: Failure | None) -> retry.Verdict:
+    if a.cancel_requested_event_id:
+        return retry.Verdict(codes.RETRY_CANCEL_REQUESTED, 0)
+    if failure is not None and failure.timeout_failure_info.timeout_type in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
+        return retry.Verdict(codes.RETRY_TIMEOUT, 0)
+    deadline = a.first_scheduled_time + a.schedule_to_close if a.schedule_to_close else 0
+    return retry.decide(a.attributes.retry_policy, a.attempt, failure, tx.now, deadline, delay_unbounded=True)
+
+
+def _retry(tx: Transaction, a: Activity, failure: Failure | None, delay: int) -> None:
+    a.attempt += 1
+    a.last_failure = failure
+    a.last_completed_time = tx.now
+    a.scheduled_time = tx.now + delay
+    a.started_time = 0
+    a.request_id = ""
+    a.in_process = False
+    a.incarnation = 0
+    _step(tx, a, "retry")
+
+
+def _kept(failure: Failure | None) -> Failure | None:
+    if failure is None:
+        return None
+    if limits.too_large(failure, limits.KEPT_FAILURE_BYTES_MAX):
+        return cut(failure, limits.CUT_FAILURE_BYTES)
+    copy = Failure()
+    copy.CopyFrom(failure)
+    return copy
+
+
+def cut(failure: Failure, message_bytes: int) -> Failure:
+    """A failure of the engine's that stands for one that is too large to keep."""
+    short = Failure()
+    short.message = failure.message.encode()[:message_bytes].decode(errors="ignore")
+    short.source = failure.source
+    short.server_failure_info.non_retryable = not retry.retryable(failure, retry.DEFAULT_POLICY)
+    return short

@@ -1,0 +1,166 @@
+"""What workers say of activities: they take one, report its end, or a heartbeat (3.3 to 3.5).
+
+Decides whether the sender still holds the attempt, and what an oversized report becomes; the rest is `activities`.
+A refusal changes nothing.
+
+Easily got wrong: empty heartbeat details overwrite older ones, and a failure's last details are kept before the failure
+is judged, since they survive the retry.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import (
+    RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse,
+)
+
+from perdure.engine.core import activities, limits
+from perdure.engine.core.codes import READY, STARTED
+from perdure.engine.core.outcome import Env, Outcome, StartActivityTask, UnstartActivity
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.settling import settle
+from perdure.engine.core.state import Run
+from perdure.engine.core.tokens import ACTIVITY, decode_token
+from perdure.engine.core.transaction import Transaction
+from perdure.model.rpc import invalid_argument, not_found
+
+_NOT_HELD = "invalid activityID or activity already timed out or invoking workflow is completed"
+
+
+def held_activity(run: Run, token: bytes) -> Activity:
+    """The started activity that a token means.
+
+    Raises:
+        RpcError: InvalidArgument for a bad token; NotFound if the attempt is no longer that worker's.
+    """
+    decoded = decode_token(token, ACTIVITY)
+    if run.closed:
+        raise not_found("workflow execution already completed")
+    a = run.activities.get(decoded.scheduled_event_id)
+    if a is None or a.state != STARTED or a.attempt != decoded.attempt:
+        raise not_found(_NOT_HELD)
+    return a
+
+
+def start_activity(run: Run, request: StartActivityTask, env: Env) -> Outcome:
+    """A poller takes an activity that is ready.
+
+    Raises:
+        RpcError: NotFound, if it is not ready any more; the poller goes on polling.
+    """
+    a = run.activities.get(request.scheduled_event_id)
+    if a is None or a.state != READY:
+        raise not_found(_NOT_HELD)
+    tx = Transaction(run, env)
+    activities.begin(tx, a, request.reservation)
+    return tx.close()
+
+
+def unstart_activity(run: Run, request: UnstartActivity, env: Env) -> Outcome:
+    """The reserved poller was gone. Nothing happens if the attempt has ended meanwhile."""
+    tx = Transaction(run, env)
+    a = run.activities.get(request.scheduled_event_id)
+    if a is not None and a.state == STARTED and a.attempt == request.attempt:
+        activities.take_back(tx, a)
+    return tx.close()
+
+
+def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) -> Outcome:
+    """The attempt returned. A result that is too large fails the activity.
+
+    Raises:
+        RpcError: as `held_activity`.
+    """
+    a = held_activity(run, request.task_token)
+    tx = Transaction(run, env)
+    tx.outcome.reply = RespondActivityTaskCompletedResponse()
+    if limits.too_large(request.result):
+        activities.fail(tx, a, _too_large("Activity result"), request.identity)
+    else:
+        activities.complete(tx, a, request.result if request.HasField("result") else None, request.identity)
+    return settle(tx)
+
+
+def failed(run: Run, request: RespondActivityTaskFailedRequest, env: Env) -> Outcome:
+    """The attempt raised. The last details are kept for the next one; a failure that is too large is cut.
+
+    Raises:
+        RpcError: as `held_activity`; InvalidArgument if the failure is not an application's.
+    """
+    a = held_activity(run, request.task_token)
+    failure = request.failure if request.HasField("failure") else None
+    if failure is not None and not failure.HasField("application_failure_info"):
+        raise invalid_argument("An activity failure must have ApplicationFailureInfo.")
+    tx = Transaction(run, env)
+    reply = RespondActivityTaskFailedResponse()
+    tx.outcome.reply = reply
+    if request.HasField("last_heartbeat_details"):
+        if limits.too_large(request.last_heartbeat_details):
+            reply.failures.append(_too_large("Last heartbeat details"))
+        else:
+            _keep_details(tx, a, request.last_heartbeat_details)
+    if failure is not None and limits.too_large(failure):
+        reply.failures.append(_too_large("Activity failure"))
+        failure = activities.cut(failure, limits.PAYLOAD_BYTES_MAX // 2)
+    activities.fail(tx, a, failure, request.identity)
+    return settle(tx)
+
+
+def canceled(run: Run, request: RespondActivityTaskCanceledRequest, env: Env) -> Outcome:
+    """The attempt accepted its cancellation.
+
+    Raises:
+        RpcError: as `held_activity`; InvalidArgument if nobody asked for it, or the details are too large.
+    """
+    a = held_activity(run, request.task_token)
+    if not a.cancel_requested_event_id:
+        raise invalid_argument("unable to record activity cancellation: its cancellation was not requested")
+    if limits.too_large(request.details):
+        raise invalid_argument("Activity cancellation details exceed size limit.")
+    tx = Transaction(run, env)
+    tx.outcome.reply = RespondActivityTaskCanceledResponse()
+    activities.cancel(tx, a, request.details if request.HasField("details") else None, request.identity)
+    return settle(tx)
+
+
+def heartbeat(run: Run, request: RecordActivityTaskHeartbeatRequest, env: Env) -> Outcome:
+    """The attempt lives; the answer says whether it is to stop.
+
+    Raises:
+        RpcError: as `held_activity`.
+    """
+    a = held_activity(run, request.task_token)
+    tx = Transaction(run, env)
+    reply = RecordActivityTaskHeartbeatResponse()
+    tx.outcome.reply = reply
+    if limits.too_large(request.details):
+        activities.fail(tx, a, _too_large("Activity heartbeat details"), request.identity)
+        reply.cancel_requested = True
+        return settle(tx)
+    _keep_details(tx, a, request.details)
+    reply.cancel_requested = bool(a.cancel_requested_event_id)
+    return tx.close()
+
+
+def _keep_details(tx: Transaction, a: Activity, details: Payloads) -> None:
+    kept = Payloads()
+    kept.CopyFrom(details)
+    a.heartbeat_details = kept
+    a.heartbeat_time = tx.now
+    tx.outcome.activities[a.scheduled_event_id] = a
+
+
+def _too_large(what: str) -> Failure:
+    failure = Failure()
+    failure.message = f"{what} exceeds size limit."
+    failure.source = "Server"
+    failure.server_failure_info.non_retryable = True
+    return failure

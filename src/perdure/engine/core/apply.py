@@ -1,0 +1,233 @@
+"""The fold: how each event changes the state of a run (law 1). The only place that changes what the history says.
+
+Writes no event, refuses none: an event in a history has happened. Events of kinds that change nothing here (markers,
+activity starts) pass. Knows nothing of what the history does not say (`facts`, `rows`).
+
+Easily got wrong: an event that ends something may come when that thing is already gone, or belongs to an older holder of
+the same id. A buffered event changes the state when it arrives and gets its place in the history later, after the
+commands of the completion under way; both orders must give the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.engine.core import codes, due
+from perdure.engine.core.pending import Activity, Timer, WorkflowTask
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import SECOND, earliest, to_ns
+
+
+def apply(run: Run, event: HistoryEvent) -> None:
+    """Folds the next event of the history into the state."""
+    run.next_event_id = event.event_id + 1
+    fold = _FOLDS.get(event.event_type)
+    if fold is not None:
+        fold(run, event)
+
+
+def apply_buffered(run: Run, event: HistoryEvent) -> None:
+    """Folds an event that waits in the buffer, without an id."""
+    fold = _FOLDS.get(event.event_type)
+    if fold is not None:
+        fold(run, event)
+
+
+def is_null(payload: Payload) -> bool:
+    """Whether a payload says that its key is to be removed: null, or an empty list."""
+    return payload.metadata.get("encoding") == b"binary/null" or (not payload.data and not payload.metadata) or payload.data == b"[]"
+
+
+def _started(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_execution_started_event_attributes
+    run.start_event, run.start = event, a
+    run.workflow_id = a.workflow_id
+    run.workflow_type = a.workflow_type.name
+    run.task_queue = a.task_queue.name
+    run.start_time = to_ns(event.event_time)
+    run.run_timeout = to_ns(a.workflow_run_timeout)
+    run.task_timeout = to_ns(a.workflow_task_timeout)
+    backoff = to_ns(a.first_workflow_task_backoff)
+    run.execution_expiration = to_ns(a.workflow_execution_expiration_time)
+    by_run = run.start_time + backoff + run.run_timeout if run.run_timeout else 0
+    run.run_expiration = earliest(by_run, run.execution_expiration)
+    run.first_task_due = run.start_time + backoff if backoff else 0
+    if a.HasField("memo"):
+        run.memo = {key: value for key, value in a.memo.fields.items() if not is_null(value)}
+    if a.HasField("search_attributes"):
+        run.search_attributes = {key: value for key, value in a.search_attributes.indexed_fields.items() if not is_null(value)}
+
+
+def _task_scheduled(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_task_scheduled_event_attributes
+    queue, timeout, time = a.task_queue, a.start_to_close_timeout, event.event_time
+    run.first_task_due = 0
+    run.task = WorkflowTask(
+        event.event_id,
+        queue.name,
+        queue.kind == codes.STICKY_QUEUE,
+        time.seconds * SECOND + time.nanos,
+        timeout.seconds * SECOND + timeout.nanos,
+        a.attempt,
+    )
+
+
+def _task_started(run: Run, event: HistoryEvent) -> None:
+    task = run.task
+    if task is not None:
+        a = event.workflow_task_started_event_attributes
+        time = event.event_time
+        task.started_event_id = event.event_id
+        task.started_time = time.seconds * SECOND + time.nanos
+        task.request_id = a.request_id
+        task.identity = a.identity
+
+
+def _task_completed(run: Run, event: HistoryEvent) -> None:
+    run.previous_started_event_id = event.workflow_task_completed_event_attributes.started_event_id
+    run.completed_tasks += 1
+    run.task = None
+
+
+def _task_ended(run: Run, event: HistoryEvent) -> None:
+    run.task = None
+
+
+def _activity_scheduled(run: Run, event: HistoryEvent) -> None:
+    a = Activity(event)
+    run.activities[a.scheduled_event_id] = a
+    run.activity_ids[a.activity_id] = a.scheduled_event_id
+    due.watch_activity(run, a)
+
+
+def _activity_completed(run: Run, event: HistoryEvent) -> None:
+    _end_activity(run, event.activity_task_completed_event_attributes.scheduled_event_id)
+
+
+def _activity_failed(run: Run, event: HistoryEvent) -> None:
+    _end_activity(run, event.activity_task_failed_event_attributes.scheduled_event_id)
+
+
+def _activity_timed_out(run: Run, event: HistoryEvent) -> None:
+    _end_activity(run, event.activity_task_timed_out_event_attributes.scheduled_event_id)
+
+
+def _activity_canceled(run: Run, event: HistoryEvent) -> None:
+    _end_activity(run, event.activity_task_canceled_event_attributes.scheduled_event_id)
+
+
+def _end_activity(run: Run, scheduled_event_id: int) -> None:
+    a = run.activities.pop(scheduled_event_id, None)
+    if a is not None and run.activity_ids.get(a.activity_id) == scheduled_event_id:
+        del run.activity_ids[a.activity_id]
+
+
+def _activity_cancel_requested(run: Run, event: HistoryEvent) -> None:
+    a = run.activities.get(event.activity_task_cancel_requested_event_attributes.scheduled_event_id)
+    if a is not None:
+        a.cancel_requested_event_id = event.event_id
+
+
+def _timer_started(run: Run, event: HistoryEvent) -> None:
+    a = event.timer_started_event_attributes
+    timer = Timer(event.event_id, a.timer_id, to_ns(event.event_time) + to_ns(a.start_to_fire_timeout))
+    run.timers[timer.started_event_id] = timer
+    run.timer_ids[timer.timer_id] = timer.started_event_id
+    due.watch_timer(run, timer)
+
+
+def _timer_fired(run: Run, event: HistoryEvent) -> None:
+    _end_timer(run, event.timer_fired_event_attributes.started_event_id)
+
+
+def _timer_canceled(run: Run, event: HistoryEvent) -> None:
+    _end_timer(run, event.timer_canceled_event_attributes.started_event_id)
+
+
+def _end_timer(run: Run, started_event_id: int) -> None:
+    timer = run.timers.pop(started_event_id, None)
+    if timer is not None and run.timer_ids.get(timer.timer_id) == started_event_id:
+        del run.timer_ids[timer.timer_id]
+
+
+def _signaled(run: Run, event: HistoryEvent) -> None:
+    run.signal_count += 1
+    request_id = event.workflow_execution_signaled_event_attributes.request_id
+    if request_id:
+        run.signal_request_ids.add(request_id)
+
+
+def _cancel_requested(run: Run, event: HistoryEvent) -> None:
+    run.cancel_requested = True
+
+
+def _options_updated(run: Run, event: HistoryEvent) -> None:
+    request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
+    if request_id:
+        run.attached_request_ids.add(request_id)
+
+
+def _attributes_upserted(run: Run, event: HistoryEvent) -> None:
+    _merge(run.search_attributes, event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields.items())
+
+
+def _properties_modified(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_properties_modified_event_attributes
+    if a.HasField("upserted_memo"):
+        _merge(run.memo, a.upserted_memo.fields.items())
+
+
+def _merge(into: dict[str, Payload], changes: Iterable[tuple[str, Payload]]) -> None:
+    for key, value in changes:
+        if is_null(value):
+            into.pop(key, None)
+        else:
+            into[key] = value
+
+
+def _closed(status: WorkflowExecutionStatus.ValueType) -> Callable[[Run, HistoryEvent], None]:
+    def close(run: Run, event: HistoryEvent) -> None:
+        run.status = status
+        run.close_time = to_ns(event.event_time)
+        run.task = None
+        run.first_task_due = 0
+        run.activities, run.activity_ids = {}, {}
+        run.timers, run.timer_ids = {}, {}
+        run.heap = []
+
+    return close
+
+
+_FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
+    codes.WORKFLOW_STARTED: _started,
+    codes.WORKFLOW_COMPLETED: _closed(codes.COMPLETED),
+    codes.WORKFLOW_FAILED: _closed(codes.FAILED),
+    codes.WORKFLOW_TIMED_OUT: _closed(codes.TIMED_OUT),
+    codes.WORKFLOW_CANCELED: _closed(codes.CANCELED),
+    codes.WORKFLOW_TERMINATED: _closed(codes.TERMINATED),
+    codes.WORKFLOW_CONTINUED: _closed(codes.CONTINUED_AS_NEW),
+    codes.WORKFLOW_SIGNALED: _signaled,
+    codes.WORKFLOW_CANCEL_REQUESTED: _cancel_requested,
+    codes.WORKFLOW_OPTIONS_UPDATED: _options_updated,
+    codes.TASK_SCHEDULED: _task_scheduled,
+    codes.TASK_STARTED: _task_started,
+    codes.TASK_COMPLETED: _task_completed,
+    codes.TASK_FAILED: _task_ended,
+    codes.TASK_TIMED_OUT: _task_ended,
+    codes.ACTIVITY_SCHEDULED: _activity_scheduled,
+    codes.ACTIVITY_COMPLETED: _activity_completed,
+    codes.ACTIVITY_FAILED: _activity_failed,
+    codes.ACTIVITY_TIMED_OUT: _activity_timed_out,
+    codes.ACTIVITY_CANCELED: _activity_canceled,
+    codes.ACTIVITY_CANCEL_REQUESTED: _activity_cancel_requested,
+    codes.TIMER_STARTED: _timer_started,
+    codes.TIMER_FIRED: _timer_fired,
+    codes.TIMER_CANCELED: _timer_canceled,
+    codes.ATTRIBUTES_UPSERTED: _attributes_upserted,
+    codes.PROPERTIES_MODIFIED: _properties_modified,
+}

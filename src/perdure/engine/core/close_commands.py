@@ -1,0 +1,104 @@
+"""The commands that close a run: complete, fail, cancel, continue as new (2.2).
+
+Writes WorkflowExecutionCompleted and WorkflowExecutionCanceled; failing and continuing make runs and are `continuing`'s.
+
+Easily got wrong: a run is not closed over events that it has not seen. If anything was buffered when the completion
+began, a close command is UNHANDLED_COMMAND, all commands are void, and the workflow is asked again.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.command.v1 import Command
+
+from perdure.engine.core import codes, limits, retry
+from perdure.engine.core.closing import void
+from perdure.engine.core.continuing import continue_as_new, fail_run
+from perdure.engine.core.plan import Plan, Refused
+from perdure.engine.core.start import attributes_complaint
+from perdure.engine.core.transaction import Transaction
+
+
+def _check_seen(plan: Plan) -> None:
+    if plan.buffered:
+        raise Refused(codes.UNHANDLED_COMMAND, "")
+
+
+def check_complete(plan: Plan, command: Command) -> None:
+    _check_seen(plan)
+    if limits.too_large(command.complete_workflow_execution_command_attributes.result):
+        message = "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit."
+        raise Refused(codes.BAD_COMPLETE_WORKFLOW, message, terminate=True)
+
+
+def complete(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    c = command.complete_workflow_execution_command_attributes
+    event = tx.event(codes.WORKFLOW_COMPLETED)
+    a = event.workflow_execution_completed_event_attributes
+    if c.HasField("result"):
+        a.result.CopyFrom(c.result)
+    a.workflow_task_completed_event_id = completed_event_id
+    if command.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(command.user_metadata)
+    tx.append(event)
+    void(tx)
+
+
+def check_fail(plan: Plan, command: Command) -> None:
+    _check_seen(plan)
+    a = command.fail_workflow_execution_command_attributes
+    if not a.HasField("failure"):
+        raise Refused(codes.BAD_FAIL_WORKFLOW, "Failure is not set on FailWorkflowExecutionCommand.")
+    if limits.too_large(a.failure):
+        raise Refused(codes.BAD_FAIL_WORKFLOW, "FailWorkflowExecutionCommandAttributes.Failure exceeds size limit.", terminate=True)
+
+
+def fail(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    fail_run(tx, command, completed_event_id)
+
+
+def check_cancel(plan: Plan, command: Command) -> None:
+    _check_seen(plan)
+    if limits.too_large(command.cancel_workflow_execution_command_attributes.details):
+        message = "CancelWorkflowExecutionCommandAttributes.Details exceeds size limit."
+        raise Refused(codes.BAD_CANCEL_WORKFLOW, message, terminate=True)
+
+
+def cancel(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    c = command.cancel_workflow_execution_command_attributes
+    event = tx.event(codes.WORKFLOW_CANCELED)
+    a = event.workflow_execution_canceled_event_attributes
+    a.workflow_task_completed_event_id = completed_event_id
+    if c.HasField("details"):
+        a.details.CopyFrom(c.details)
+    if command.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(command.user_metadata)
+    tx.append(event)
+    void(tx)
+
+
+def check_continue(plan: Plan, command: Command) -> None:
+    _check_seen(plan)
+    a = command.continue_as_new_workflow_execution_command_attributes
+    wrong = ""
+    for name, text in (("WorkflowType", a.workflow_type.name), ("TaskQueue", a.task_queue.name)):
+        if limits.too_long(text):
+            wrong = f"{name} on ContinueAsNewWorkflowExecutionCommand exceeds length limit."
+    for span in (a.workflow_run_timeout, a.workflow_task_timeout, a.backoff_start_interval):
+        if span.seconds < 0 or span.nanos < 0:
+            wrong = "a timeout on ContinueAsNewWorkflowExecutionCommand is negative"
+    if not wrong and a.HasField("retry_policy"):
+        wrong = retry.complaint(a.retry_policy)
+    if wrong:
+        raise Refused(codes.BAD_CONTINUE_AS_NEW, wrong)
+    if a.cron_schedule:
+        raise Refused(codes.FEATURE_DISABLED, "this engine does not run cron schedules")
+    attributes = attributes_complaint(dict(a.search_attributes.indexed_fields)) if a.HasField("search_attributes") else ""
+    if attributes:
+        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, attributes, terminate=True)
+    if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
+        message = "ContinueAsNewWorkflowExecutionCommandAttributes. Input or Memo exceeds size limit."
+        raise Refused(codes.BAD_CONTINUE_AS_NEW, message, terminate=True)
+
+
+def continue_run(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    continue_as_new(tx, command, completed_event_id)

@@ -1,0 +1,108 @@
+"""The commands of a workflow task: all checked, each against the state as those before it will leave it; then carried out (2.2).
+
+Writes nothing itself: the tables name who does, by command. Decides which command is wrong, and why. What a wrong one
+leads to is `completion`'s.
+
+Easily got wrong: checking changes nothing. A completion whose last command is bad must leave no trace of the first, so
+the check keeps what it expects in a `Plan`, and only a plan without fault is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from temporalio.api.command.v1 import Command
+from temporalio.api.enums.v1 import command_type_pb2 as types
+
+from perdure.engine.core import activity_options, codes
+from perdure.engine.core import close_commands as close
+from perdure.engine.core import pending_commands as pending
+from perdure.engine.core import upsert_commands as upserts
+from perdure.engine.core.plan import Plan, Refused
+from perdure.engine.core.start import metadata_complaint
+from perdure.engine.core.state import Run
+from perdure.engine.core.transaction import Transaction
+from perdure.model.rpc import invalid_argument
+
+_CHECKS: Final[dict[int, Callable[[Plan, Command], None]]] = {
+    codes.SCHEDULE_ACTIVITY: pending.check_schedule_activity,
+    codes.CANCEL_ACTIVITY: pending.check_cancel_activity,
+    codes.START_TIMER: pending.check_start_timer,
+    codes.CANCEL_TIMER: pending.check_cancel_timer,
+    codes.RECORD_MARKER: upserts.check_marker,
+    codes.UPSERT_ATTRIBUTES: upserts.check_upsert,
+    codes.MODIFY_PROPERTIES: upserts.check_properties,
+    codes.COMPLETE_WORKFLOW: close.check_complete,
+    codes.FAIL_WORKFLOW: close.check_fail,
+    codes.CANCEL_WORKFLOW: close.check_cancel,
+    codes.CONTINUE_AS_NEW: close.check_continue,
+}
+_ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
+    codes.CANCEL_ACTIVITY: pending.cancel_activity,
+    codes.START_TIMER: pending.start_timer,
+    codes.CANCEL_TIMER: pending.cancel_timer,
+    codes.RECORD_MARKER: upserts.record_marker,
+    codes.UPSERT_ATTRIBUTES: upserts.upsert,
+    codes.MODIFY_PROPERTIES: upserts.modify_properties,
+    codes.COMPLETE_WORKFLOW: close.complete,
+    codes.FAIL_WORKFLOW: close.fail,
+    codes.CANCEL_WORKFLOW: close.cancel,
+    codes.CONTINUE_AS_NEW: close.continue_run,
+}
+"""Those that need nothing of the plan; scheduling an activity does (its timeouts)."""
+_CLOSING: Final = frozenset((codes.COMPLETE_WORKFLOW, codes.FAIL_WORKFLOW, codes.CANCEL_WORKFLOW, codes.CONTINUE_AS_NEW))
+_UNSUPPORTED: Final[dict[int, str]] = {
+    types.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "child workflows",
+    types.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: "cancelling other workflows from a workflow",
+    types.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: "signalling other workflows from a workflow",
+    types.COMMAND_TYPE_PROTOCOL_MESSAGE: "updates",
+    types.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: "Nexus operations",
+    types.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: "Nexus operations",
+}
+"""Known to the protocol, unknown to this engine: the workflow task fails and says so."""
+
+
+def check(run: Run, commands: Sequence[Command], completed_event_id: int) -> Plan:
+    """Checks all commands of a completion whose event will have the id `completed_event_id`.
+
+    Raises:
+        RpcError: InvalidArgument for a sequence that is no sequence of commands: the task stays started.
+        Refused: for the first command that is wrong.
+    """
+    last = len(commands) - 1
+    for index, command in enumerate(commands):
+        kind = command.command_type
+        if kind in _CLOSING and index != last:
+            raise invalid_argument("invalid command sequence: a command that closes the workflow must be the last one")
+        if kind not in _CHECKS and kind not in _UNSUPPORTED:
+            raise invalid_argument(f"unknown command type: {kind}")
+    plan = Plan(run, completed_event_id)
+    for command in commands:
+        kind = command.command_type
+        if command.HasField("user_metadata"):
+            _check_metadata(command)
+        checker = _CHECKS.get(kind)
+        if checker is None:
+            raise Refused(codes.FEATURE_DISABLED, f"this engine does not support {_UNSUPPORTED[kind]}")
+        checker(plan, command)
+        plan.next_event_id += 1
+    return plan
+
+
+def carry_out(tx: Transaction, plan: Plan, commands: Sequence[Command], completed_event_id: int) -> None:
+    """Does what a faultless plan says."""
+    timeouts = iter(plan.timeouts)
+    for command in commands:
+        kind = command.command_type
+        if kind == codes.SCHEDULE_ACTIVITY:
+            event_id = activity_options.write_scheduled(tx, command, next(timeouts), completed_event_id)
+            tx.ready.append(tx.run.activities[event_id])
+        else:
+            _ACTIONS[kind](tx, command, completed_event_id)
+
+
+def _check_metadata(command: Command) -> None:
+    wrong = metadata_complaint(command.user_metadata)
+    if wrong:
+        raise invalid_argument(wrong)

@@ -1,0 +1,145 @@
+"""What a worker answers to its workflow task: completed, with commands, or failed (2.1, 2.3).
+
+Writes WorkflowTaskCompleted (after the two events of a transient task), what the commands write, then what was buffered,
+then the next WorkflowTaskScheduled if one is needed. A wrong command throws all of them away: WorkflowTaskFailed, what
+was buffered, and another workflow task; the worker gets InvalidArgument once that is durable.
+
+Easily got wrong: a wrong command in a later attempt changes nothing at all. The error is answered, the task is left to
+time out, and that is what slows the series of attempts down.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import (
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskCompletedResponse,
+    RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse,
+)
+
+from perdure.engine.core import codes, limits
+from perdure.engine.core.closing import terminate
+from perdure.engine.core.commands import carry_out, check
+from perdure.engine.core.outcome import Env, Outcome, WorkflowTaskStarted
+from perdure.engine.core.pending import WorkflowTask
+from perdure.engine.core.plan import Plan, Refused
+from perdure.engine.core.settling import settle
+from perdure.engine.core.state import Run
+from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
+from perdure.engine.core.times import to_ns
+from perdure.engine.core.tokens import WORKFLOW, decode_token
+from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_transient, schedule, started_task, unstick
+from perdure.model.rpc import invalid_argument, not_found
+
+
+def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: Env) -> Outcome:
+    """The worker has done its workflow task. With `Outcome.error`, its commands were refused durably.
+
+    Raises:
+        RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its.
+    """
+    task = held_task(run, decode_token(request.task_token, WORKFLOW))
+    heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
+    if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
+        return _heartbeat_timeout(run, env)
+    try:
+        if request.messages:
+            raise Refused(codes.BAD_UPDATE_MESSAGE, "this engine does not support updates")
+        plan = check(run, request.commands, task.started_event_id + 1)
+    except Refused as refused:
+        return _refuse(run, request, task, refused, env)
+    return _complete(run, request, task, plan, heartbeat, env)
+
+
+def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, plan: Plan, heartbeat: bool, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    tx.outcome.reply = reply = RespondWorkflowTaskCompletedResponse()
+    tx.holding = True
+    completed_event_id = _write_completed(tx, request, task)
+    _stick(run, request)
+    succeed(tx)
+    carry_out(tx, plan, request.commands, completed_event_id)
+    tx.holding = False
+    if not run.closed and (request.force_create_new_workflow_task or run.buffered or tx.wants_task):
+        schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)
+        if request.return_new_workflow_task:
+            tx.task_ready = False
+            begin(tx, request.identity, INLINE_REQUEST, task.in_process)
+            tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(run, partial=True)))
+    reply.reset_history_event_id = 0
+    return settle(tx)
+
+
+def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> int:
+    if task.attempt > 1:
+        record_transient(tx, task)
+    event = tx.event(codes.TASK_COMPLETED)
+    a = event.workflow_task_completed_event_attributes
+    a.scheduled_event_id = task.scheduled_event_id
+    a.started_event_id = task.started_event_id
+    a.identity = request.identity
+    if request.binary_checksum:
+        a.binary_checksum = request.binary_checksum
+    if request.HasField("worker_version_stamp"):
+        a.worker_version.CopyFrom(request.worker_version_stamp)
+    if request.HasField("sdk_metadata"):
+        a.sdk_metadata.CopyFrom(request.sdk_metadata)
+    if request.HasField("metering_metadata"):
+        a.metering_metadata.CopyFrom(request.metering_metadata)
+    return tx.append(event)
+
+
+def _stick(run: Run, request: RespondWorkflowTaskCompletedRequest) -> None:
+    sticky = request.sticky_attributes
+    run.sticky_queue = sticky.worker_task_queue.name
+    run.sticky_timeout = max(0, to_ns(sticky.schedule_to_start_timeout)) if run.sticky_queue else 0
+
+
+def _heartbeat_timeout(run: Run, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    attempt = time_out(tx, codes.START_TO_CLOSE)
+    unstick(run)
+    schedule(tx, attempt)
+    tx.outcome.error = not_found("workflow task heartbeat timeout")
+    return settle(tx)
+
+
+def _refuse(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, refused: Refused, env: Env) -> Outcome:
+    text = cause_text(refused.cause)
+    message = f"{text}: {refused.message}" if refused.message else text
+    error = invalid_argument(message)
+    if task.attempt > 1 and refused.cause != codes.UNHANDLED_COMMAND:
+        raise error
+    tx = Transaction(run, env)
+    failure = Failure()
+    failure.message = message
+    failure.source = "Server"
+    failure.server_failure_info.non_retryable = True
+    attempt = fail(tx, refused.cause, failure, request.identity, request.binary_checksum)
+    if refused.terminate:
+        terminate(tx, message, None, ENGINE)
+    else:
+        schedule(tx, attempt)
+        run.close_attempted = refused.cause == codes.UNHANDLED_COMMAND
+    tx.outcome.error = error
+    return settle(tx)
+
+
+def task_failed(run: Run, request: RespondWorkflowTaskFailedRequest, env: Env) -> Outcome:
+    """The worker could not do its workflow task; the next attempt follows at once.
+
+    Raises:
+        RpcError: InvalidArgument for a bad token; NotFound if the task is no longer that worker's.
+    """
+    held_task(run, decode_token(request.task_token, WORKFLOW))
+    tx = Transaction(run, env)
+    tx.outcome.reply = RespondWorkflowTaskFailedResponse()
+    failure = request.failure if request.HasField("failure") else None
+    attempt = fail(tx, request.cause, failure, request.identity, request.binary_checksum)
+    if request.cause == codes.MESSAGE_TOO_LARGE:
+        terminate(tx, cause_text(request.cause), None, ENGINE)
+    else:
+        schedule(tx, attempt)
+    return settle(tx)

@@ -1,0 +1,212 @@
+"""One run after another: continue-as-new, workflow retry, and the end of a run whose time is up (4.4, 4.5).
+
+Writes WorkflowExecutionContinuedAsNew, WorkflowExecutionFailed and WorkflowExecutionTimedOut, and in the same transaction
+the WorkflowExecutionStarted of the next run. Decides whether a retry follows, and when.
+
+Easily got wrong: a retry carries memo and search attributes as the run was started with, not as it changed them, and no
+last result; a continue-as-new carries only what its command says. And the closing status of a retried run is FAILED or
+TIMED_OUT, not CONTINUED_AS_NEW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from temporalio.api.command.v1 import Command, ContinueAsNewWorkflowExecutionCommandAttributes
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+
+from perdure.engine.core import codes, limits, retry
+from perdure.engine.core.closing import clear_the_way, void
+from perdure.engine.core.outcome import Outcome
+from perdure.engine.core.settling import settle
+from perdure.engine.core.start import bounded, drop_nulls, task_timeout
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import earliest, set_ns, to_ns
+from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.workflow_tasks import schedule
+
+_Fill: TypeAlias = Callable[[WorkflowExecutionStartedEventAttributes], None]
+
+
+def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill) -> Outcome:
+    """Makes the run that follows; `fill` puts in what differs between the reasons for it."""
+    run = tx.run
+    new = Transaction(Run(run.namespace, run_id, tx.env.new_uuid()), tx.env)
+    old = run.start
+    event = new.event(codes.WORKFLOW_STARTED)
+    a = event.workflow_execution_started_event_attributes
+    a.workflow_id = run.workflow_id
+    a.continued_execution_run_id = run.run_id
+    a.original_execution_run_id = run_id
+    a.first_execution_run_id = run.first_run_id
+    a.attempt = 1
+    a.identity = old.identity
+    a.workflow_execution_timeout.CopyFrom(old.workflow_execution_timeout)
+    if run.execution_expiration:
+        set_ns(a.workflow_execution_expiration_time, run.execution_expiration)
+    set_ns(a.first_workflow_task_backoff, backoff)
+    if old.HasField("priority"):
+        a.priority.CopyFrom(old.priority)
+    if run.start_event.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(run.start_event.user_metadata)
+    fill(a)
+    new.append(event)
+    if not new.run.first_task_due:
+        schedule(new)
+    new.outcome.visibility_changed = True
+    return settle(new)
+
+
+def spaced(tx: Transaction, backoff: int) -> int:
+    """The backoff, or what is missing to the least time between two runs of a chain."""
+    lived = max(0, tx.now - tx.run.execution_time)
+    return max(backoff, limits.CONTINUE_SPACING - lived)
+
+
+# Continue as new.
+
+
+def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    """Closes the run and starts the next one as the command says."""
+    run = tx.run
+    c = command.continue_as_new_workflow_execution_command_attributes
+    run_id = tx.env.new_run_id()
+    backoff = spaced(tx, bounded(c.backoff_start_interval))
+    event = tx.event(codes.WORKFLOW_CONTINUED)
+    a = event.workflow_execution_continued_as_new_event_attributes
+    a.new_execution_run_id = run_id
+    a.workflow_type.name = c.workflow_type.name or run.workflow_type
+    a.task_queue.name = c.task_queue.name or run.task_queue
+    a.task_queue.kind = codes.NORMAL_QUEUE
+    run_timeout = earliest(bounded(c.workflow_run_timeout) or run.run_timeout, to_ns(run.start.workflow_execution_timeout))
+    set_ns(a.workflow_run_timeout, run_timeout)
+    set_ns(a.workflow_task_timeout, task_timeout(bounded(c.workflow_task_timeout) or run.task_timeout, run_timeout))
+    a.workflow_task_completed_event_id = completed_event_id
+    set_ns(a.backoff_start_interval, backoff)
+    a.initiator = c.initiator or codes.BY_WORKFLOW
+    if c.HasField("input"):
+        a.input.CopyFrom(c.input)
+    if c.HasField("header"):
+        a.header.CopyFrom(c.header)
+    if c.HasField("failure"):
+        a.failure.CopyFrom(c.failure)
+    if c.HasField("last_completion_result"):
+        a.last_completion_result.CopyFrom(c.last_completion_result)
+    if c.HasField("memo"):
+        a.memo.CopyFrom(c.memo)
+    if c.HasField("search_attributes"):
+        a.search_attributes.CopyFrom(c.search_attributes)
+    if command.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(command.user_metadata)
+    tx.append(event)
+    void(tx)
+
+    def fill(s: WorkflowExecutionStartedEventAttributes) -> None:
+        s.workflow_type.CopyFrom(a.workflow_type)
+        s.task_queue.CopyFrom(a.task_queue)
+        s.workflow_run_timeout.CopyFrom(a.workflow_run_timeout)
+        s.workflow_task_timeout.CopyFrom(a.workflow_task_timeout)
+        s.initiator = a.initiator
+        if a.initiator == codes.BY_RETRY:
+            s.attempt = run.start.attempt + 1
+        _fill_continued(s, c)
+
+    tx.outcome.new_run = next_run(tx, run_id, backoff, fill)
+
+
+def _fill_continued(s: WorkflowExecutionStartedEventAttributes, c: ContinueAsNewWorkflowExecutionCommandAttributes) -> None:
+    if c.HasField("input"):
+        s.input.CopyFrom(c.input)
+    if c.HasField("header"):
+        s.header.CopyFrom(c.header)
+    if c.HasField("failure"):
+        s.continued_failure.CopyFrom(c.failure)
+    if c.HasField("last_completion_result"):
+        s.last_completion_result.CopyFrom(c.last_completion_result)
+    if c.HasField("retry_policy"):
+        s.retry_policy.CopyFrom(c.retry_policy)
+        retry.fill(s.retry_policy)
+    if c.HasField("memo"):
+        s.memo.CopyFrom(c.memo)
+        drop_nulls(s.memo.fields)
+    if c.HasField("search_attributes"):
+        s.search_attributes.CopyFrom(c.search_attributes)
+        drop_nulls(s.search_attributes.indexed_fields)
+
+
+# Retry.
+
+
+def fail_run(tx: Transaction, command: Command, completed_event_id: int) -> None:
+    """Closes the run as failed, and starts the next attempt if its policy allows one."""
+    failure = command.fail_workflow_execution_command_attributes.failure
+    verdict = _verdict(tx, failure)
+    run_id = tx.env.new_run_id() if verdict.state == codes.RETRY_IN_PROGRESS else ""
+    event = tx.event(codes.WORKFLOW_FAILED)
+    a = event.workflow_execution_failed_event_attributes
+    a.failure.CopyFrom(failure)
+    a.retry_state = verdict.state
+    a.workflow_task_completed_event_id = completed_event_id
+    a.new_execution_run_id = run_id
+    if command.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(command.user_metadata)
+    tx.append(event)
+    void(tx)
+    if run_id:
+        tx.outcome.new_run = next_run(tx, run_id, spaced(tx, verdict.delay), _retry_of(tx.run, failure, keep_result=False))
+
+
+def time_out_run(tx: Transaction) -> None:
+    """Closes a run whose time is up, and starts the next attempt if only the run's time was."""
+    run = tx.run
+    over = bool(run.execution_expiration) and tx.now >= run.execution_expiration
+    failure = Failure()
+    failure.message = "workflow timeout"
+    failure.source = "Server"
+    failure.timeout_failure_info.timeout_type = codes.START_TO_CLOSE
+    clear_the_way(tx)
+    verdict = retry.Verdict(codes.RETRY_TIMEOUT, 0) if over else _verdict(tx, failure)
+    run_id = tx.env.new_run_id() if verdict.state == codes.RETRY_IN_PROGRESS else ""
+    event = tx.event(codes.WORKFLOW_TIMED_OUT)
+    a = event.workflow_execution_timed_out_event_attributes
+    a.retry_state = verdict.state
+    a.new_execution_run_id = run_id
+    tx.append(event)
+    void(tx)
+    if run_id:
+        tx.outcome.new_run = next_run(tx, run_id, spaced(tx, verdict.delay), _retry_of(run, failure, keep_result=True))
+
+
+def _verdict(tx: Transaction, failure: Failure) -> retry.Verdict:
+    run = tx.run
+    if not run.start.HasField("retry_policy"):
+        return retry.Verdict(codes.RETRY_NO_POLICY, 0)
+    return retry.decide(run.start.retry_policy, run.start.attempt, failure, tx.now, run.execution_expiration, delay_unbounded=False)
+
+
+def _retry_of(run: Run, failure: Failure, *, keep_result: bool) -> _Fill:
+    old = run.start
+
+    def fill(s: WorkflowExecutionStartedEventAttributes) -> None:
+        s.workflow_type.CopyFrom(old.workflow_type)
+        s.task_queue.CopyFrom(old.task_queue)
+        s.workflow_run_timeout.CopyFrom(old.workflow_run_timeout)
+        s.workflow_task_timeout.CopyFrom(old.workflow_task_timeout)
+        s.retry_policy.CopyFrom(old.retry_policy)
+        s.attempt = old.attempt + 1
+        s.initiator = codes.BY_RETRY
+        s.continued_failure.CopyFrom(failure)
+        if old.HasField("input"):
+            s.input.CopyFrom(old.input)
+        if old.HasField("header"):
+            s.header.CopyFrom(old.header)
+        if old.HasField("memo"):
+            s.memo.CopyFrom(old.memo)
+        if old.HasField("search_attributes"):
+            s.search_attributes.CopyFrom(old.search_attributes)
+        if keep_result and old.HasField("last_completion_result"):
+            s.last_completion_result.CopyFrom(old.last_completion_result)
+
+    return fill

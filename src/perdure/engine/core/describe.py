@@ -1,0 +1,138 @@
+"""What a run looks like from outside: the parts of DescribeWorkflowExecution.
+
+Decides nothing, changes nothing. The messages are new and belong to their receiver. Easily got wrong: an activity asked to
+stop shows CANCEL_REQUESTED only while a worker has it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+
+from perdure.engine.core import codes, limits
+from perdure.engine.core.codes import BACKOFF, STARTED
+from perdure.engine.core.pending import Activity, WorkflowTask
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import set_ns
+
+PROBLEMS: Final = "TemporalReportedProblems"
+"""The search attribute that a run has while its workflow tasks keep failing."""
+
+
+def describe(run: Run) -> DescribeWorkflowExecutionResponse:
+    """All that the core knows of it."""
+    r = DescribeWorkflowExecutionResponse()
+    config = r.execution_config
+    config.task_queue.name = run.task_queue
+    config.task_queue.kind = codes.NORMAL_QUEUE
+    config.workflow_execution_timeout.CopyFrom(run.start.workflow_execution_timeout)
+    config.workflow_run_timeout.CopyFrom(run.start.workflow_run_timeout)
+    config.default_workflow_task_timeout.CopyFrom(run.start.workflow_task_timeout)
+    if run.start_event.HasField("user_metadata"):
+        config.user_metadata.CopyFrom(run.start_event.user_metadata)
+    r.workflow_execution_info.CopyFrom(execution_info(run))
+    for activity in run.activities.values():
+        r.pending_activities.append(_activity_info(activity))
+    if run.task is not None:
+        r.pending_workflow_task.CopyFrom(_task_info(run.task))
+    extended = r.workflow_extended_info
+    if run.execution_expiration:
+        set_ns(extended.execution_expiration_time, run.execution_expiration)
+    if run.run_expiration:
+        set_ns(extended.run_expiration_time, run.run_expiration)
+    extended.cancel_requested = run.cancel_requested
+    set_ns(extended.original_start_time, run.start_time)
+    return r
+
+
+def execution_info(run: Run) -> WorkflowExecutionInfo:
+    """What lists show of it, memo and search attributes included."""
+    info = WorkflowExecutionInfo()
+    info.execution.workflow_id = run.workflow_id
+    info.execution.run_id = run.run_id
+    info.type.name = run.workflow_type
+    set_ns(info.start_time, run.start_time)
+    set_ns(info.execution_time, run.execution_time)
+    if run.closed:
+        set_ns(info.close_time, run.close_time)
+        set_ns(info.execution_duration, max(0, run.close_time - run.execution_time))
+    info.status = run.status
+    info.history_length = run.next_event_id - 1
+    info.history_size_bytes = run.history_bytes
+    info.task_queue = run.task_queue
+    info.first_run_id = run.first_run_id
+    info.root_execution.workflow_id = run.workflow_id
+    info.root_execution.run_id = run.run_id
+    info.state_transition_count = run.next_event_id - 1
+    info.memo.SetInParent()
+    for key, value in run.memo.items():
+        info.memo.fields[key].CopyFrom(value)
+    info.search_attributes.SetInParent()
+    for key, value in run.search_attributes.items():
+        info.search_attributes.indexed_fields[key].CopyFrom(value)
+    if run.task_failures >= limits.REPORTED_FAILURES:
+        info.search_attributes.indexed_fields[PROBLEMS].CopyFrom(_problems(run))
+    return info
+
+
+def _problems(run: Run) -> Payload:
+    category, _, cause = run.reported_cause.partition(":")
+    payload = Payload()
+    payload.metadata["encoding"] = b"json/plain"
+    payload.metadata["type"] = b"KeywordList"
+    payload.data = f'["category={category}","cause={category}Cause{cause}"]'.encode()
+    return payload
+
+
+def _activity_info(a: Activity) -> PendingActivityInfo:
+    info = PendingActivityInfo()
+    info.activity_id = a.activity_id
+    info.activity_type.name = a.activity_type
+    info.attempt = a.attempt
+    policy = a.attributes.retry_policy
+    info.maximum_attempts = policy.maximum_attempts
+    if a.state == STARTED:
+        info.state = codes.PENDING_CANCEL_REQUESTED if a.cancel_requested_event_id else codes.PENDING_STARTED
+        set_ns(info.last_started_time, a.started_time)
+    else:
+        info.state = codes.PENDING_SCHEDULED
+        set_ns(info.scheduled_time, a.scheduled_time)
+    if a.state == BACKOFF:
+        set_ns(info.next_attempt_schedule_time, a.scheduled_time)
+        set_ns(info.current_retry_interval, max(0, a.scheduled_time - a.last_completed_time))
+    if a.last_completed_time:
+        set_ns(info.last_attempt_complete_time, a.last_completed_time)
+    if a.schedule_to_close:
+        set_ns(info.expiration_time, a.first_scheduled_time + a.schedule_to_close)
+    if a.heartbeat_details is not None:
+        info.heartbeat_details.CopyFrom(a.heartbeat_details)
+        set_ns(info.last_heartbeat_time, a.heartbeat_time)
+    if a.last_failure is not None:
+        info.last_failure.CopyFrom(a.last_failure)
+    info.last_worker_identity = a.identity
+    options = info.activity_options
+    options.task_queue.name = a.queue
+    options.schedule_to_close_timeout.CopyFrom(a.attributes.schedule_to_close_timeout)
+    options.schedule_to_start_timeout.CopyFrom(a.attributes.schedule_to_start_timeout)
+    options.start_to_close_timeout.CopyFrom(a.attributes.start_to_close_timeout)
+    options.heartbeat_timeout.CopyFrom(a.attributes.heartbeat_timeout)
+    options.retry_policy.CopyFrom(policy)
+    if a.attributes.HasField("priority"):
+        info.priority.CopyFrom(a.attributes.priority)
+    return info
+
+
+def _task_info(task: WorkflowTask) -> PendingWorkflowTaskInfo:
+    info = PendingWorkflowTaskInfo()
+    info.attempt = task.attempt
+    set_ns(info.scheduled_time, task.scheduled_time)
+    set_ns(info.original_scheduled_time, task.original_scheduled_time)
+    if task.started_event_id:
+        info.state = codes.PENDING_TASK_STARTED
+        set_ns(info.started_time, task.started_time)
+    else:
+        info.state = codes.PENDING_TASK_SCHEDULED
+    return info

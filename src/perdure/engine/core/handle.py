@@ -1,0 +1,95 @@
+"""The one door to a run: each kind of request and who handles it.
+
+Decides nothing. A handler that refuses raises RpcError and has changed nothing; one that returns an `Outcome` has changed
+the run, and rolling that back means to discard the run and load it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from temporalio.api.workflowservice.v1 import (
+    RecordActivityTaskHeartbeatRequest,
+    RequestCancelWorkflowExecutionRequest,
+    ResetStickyTaskQueueRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from perdure.engine.core import activity_requests, completion, control, firing, policies, signals, workflow_tasks
+from perdure.engine.core.outcome import (
+    AbandonInProcess,
+    Env,
+    FireTimers,
+    Outcome,
+    StartActivityTask,
+    StartWorkflowTask,
+    StickyUnavailable,
+    UnstartActivity,
+)
+from perdure.engine.core.state import Run
+from perdure.model.rpc import unimplemented
+
+Request: TypeAlias = (
+    AbandonInProcess
+    | FireTimers
+    | StartActivityTask
+    | StartWorkflowTask
+    | StickyUnavailable
+    | UnstartActivity
+    | RecordActivityTaskHeartbeatRequest
+    | RequestCancelWorkflowExecutionRequest
+    | ResetStickyTaskQueueRequest
+    | RespondActivityTaskCanceledRequest
+    | RespondActivityTaskCompletedRequest
+    | RespondActivityTaskFailedRequest
+    | RespondWorkflowTaskCompletedRequest
+    | RespondWorkflowTaskFailedRequest
+    | SignalWithStartWorkflowExecutionRequest
+    | SignalWorkflowExecutionRequest
+    | StartWorkflowExecutionRequest
+    | TerminateWorkflowExecutionRequest
+)
+
+_HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
+    StartWorkflowTask: workflow_tasks.start_workflow_task,
+    StickyUnavailable: workflow_tasks.sticky_unavailable,
+    ResetStickyTaskQueueRequest: workflow_tasks.reset_sticky,
+    RespondWorkflowTaskCompletedRequest: completion.task_completed,
+    RespondWorkflowTaskFailedRequest: completion.task_failed,
+    StartActivityTask: activity_requests.start_activity,
+    UnstartActivity: activity_requests.unstart_activity,
+    RespondActivityTaskCompletedRequest: activity_requests.completed,
+    RespondActivityTaskFailedRequest: activity_requests.failed,
+    RespondActivityTaskCanceledRequest: activity_requests.canceled,
+    RecordActivityTaskHeartbeatRequest: activity_requests.heartbeat,
+    FireTimers: firing.fire_timers,
+    AbandonInProcess: firing.abandon_in_process,
+    SignalWorkflowExecutionRequest: signals.signal,
+    SignalWithStartWorkflowExecutionRequest: policies.signal_existing,
+    StartWorkflowExecutionRequest: policies.use_existing,
+    RequestCancelWorkflowExecutionRequest: control.request_cancel,
+    TerminateWorkflowExecutionRequest: control.request_terminate,
+}
+
+
+def handle(run: Run, request: Request, env: Env) -> Outcome:
+    """Does what a request asks of a run.
+
+    A start or a signal-with-start comes here when `policies.decide_start` said USE_EXISTING.
+
+    Raises:
+        RpcError: the request is refused, and the run is as it was.
+    """
+    handler = _HANDLERS.get(type(request))
+    if handler is None:
+        raise unimplemented(f"{type(request).__name__} is not something a run can be asked")
+    return handler(run, request, env)

@@ -1,0 +1,61 @@
+"""The bounds of section 9 that the core holds: each with its unit in its name, each checked where its effect is written.
+
+Easily got wrong: lengths of ids are bytes, not characters; `too_long` counts bytes only where characters cannot decide.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.message import Message
+
+from perdure.engine.core.times import SECOND
+
+ID_BYTES_MAX: Final = 1000
+"""Of workflow, activity, timer, request ids, types, queues, identities, signal names: InvalidArgument, or the task fails."""
+PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Of one field of payloads: InvalidArgument, or the run is terminated, or the activity failed."""
+MEMO_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Of a memo, merged."""
+SEARCH_ATTRIBUTES_MAX: Final = 100
+SEARCH_ATTRIBUTE_BYTES_MAX: Final = 2 * 1024
+SEARCH_ATTRIBUTES_BYTES_MAX: Final = 40 * 1024
+USER_SUMMARY_BYTES_MAX: Final = 400
+USER_DETAILS_BYTES_MAX: Final = 20_000
+HISTORY_BYTES_MAX: Final = 50 * 1024 * 1024
+"""The run is terminated, as it is at `HISTORY_EVENTS_MAX`."""
+HISTORY_EVENTS_MAX: Final = 51_200
+SUGGEST_BYTES: Final = 4 * 1024 * 1024
+"""From here on a workflow task suggests to continue as new, as from `SUGGEST_EVENTS` on."""
+SUGGEST_EVENTS: Final = 4096
+PENDING_ACTIVITIES_MAX: Final = 2000
+"""The workflow task fails."""
+SIGNALS_MAX: Final = 10_000
+"""Of one run: InvalidArgument to the sender."""
+BUFFERED_EVENTS_MAX: Final = 100
+"""The workflow task fails (B6), as it does at `BUFFERED_BYTES_MAX`."""
+BUFFERED_BYTES_MAX: Final = 2 * 1024 * 1024
+KEPT_FAILURE_BYTES_MAX: Final = 4 * 1024
+"""Of an activity's failure that is kept for its next attempt: cut."""
+CUT_FAILURE_BYTES: Final = 2 * 1024
+"""To this many bytes of its message."""
+HEARTBEAT_CHAIN: Final = 30 * 60 * SECOND
+"""A workflow task that only heartbeats times out after this long, in nanoseconds."""
+TASK_TIMEOUT_DEFAULT: Final = 10 * SECOND
+TASK_TIMEOUT_MAX: Final = 120 * SECOND
+REPORTED_FAILURES: Final = 5
+"""Failures of workflow tasks in a row after which lists show the run as having problems."""
+QUERY_ATTEMPT_MAX: Final = 3
+"""From this attempt of the workflow task on, queries are refused at once."""
+CONTINUE_SPACING: Final = SECOND
+"""The least time from a run's execution time to that of the run that continues it, in nanoseconds."""
+
+
+def too_long(text: str, limit: int = ID_BYTES_MAX) -> bool:
+    """Whether `text` has more than `limit` bytes."""
+    return len(text) * 4 > limit and len(text.encode()) > limit
+
+
+def too_large(message: Message, limit: int = PAYLOAD_BYTES_MAX) -> bool:
+    """Whether a message takes more than `limit` bytes."""
+    return message.ByteSize() > limit

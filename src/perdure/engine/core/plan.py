@@ -1,0 +1,63 @@
+"""What a completion will have done, while its commands are being checked: nothing of it has happened yet.
+
+Decides nothing. Easily got wrong: an id that a command frees may be taken again by the next one of the same completion,
+so what is pending must be asked of the plan first and of the run second.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+
+from perdure.engine.core.activity_options import Timeouts
+from perdure.engine.core.state import Run
+
+
+class Refused(Exception):
+    """A command is wrong: its workflow task fails with this cause, and with `terminate` the run ends."""
+
+    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str, *, terminate: bool = False) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+        self.terminate = terminate
+
+
+class Plan:
+    """What the commands checked so far will have done; nothing of it has happened."""
+
+    __slots__ = (
+        "activities",
+        "activity_ids",
+        "attributes",
+        "buffered",
+        "cancelled",
+        "memo_bytes",
+        "next_event_id",
+        "pending_activities",
+        "run",
+        "timeouts",
+        "timers",
+        "unfired",
+    )
+
+    def __init__(self, run: Run, completed_event_id: int) -> None:
+        self.run = run
+        self.next_event_id = completed_event_id + 1
+        """Of the event of the next command: each has exactly one that is not buffered."""
+        self.buffered = len(run.buffered)
+        self.pending_activities = len(run.activities)
+        self.activity_ids: dict[str, int] = {}
+        """Changes to the run's: 0 for an id that is free again."""
+        self.activities: dict[int, str] = {}
+        """Scheduled by this completion."""
+        self.cancelled: set[int] = set()
+        """Activities whose cancellation was requested by it."""
+        self.timers: dict[str, bool] = {}
+        """Changes to the pending timers, by their id."""
+        self.unfired: set[str] = set()
+        """Timers whose firing is taken out of the buffer."""
+        self.timeouts: list[Timeouts] = []
+        """Of the activities to schedule, in order."""
+        self.attributes: dict[str, int] | None = None
+        """Sizes of the merged search attributes, once one was upserted."""
+        self.memo_bytes = -1

@@ -1,0 +1,91 @@
+"""Signals to a run (4.6).
+
+Writes WorkflowExecutionSignaled. Decides whether a signal is new, and whether it may still be sent. Knows nothing of its
+meaning.
+
+Easily got wrong: a request id that was seen before is answered as success even when the run has closed; and a signal to
+a run whose first workflow task is delayed does not bring that task forward.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import Header, Payloads
+from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse
+
+from perdure.engine.core import codes, limits
+from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.settling import settle
+from perdure.engine.core.state import Run
+from perdure.engine.core.transaction import Transaction
+from perdure.model.rpc import invalid_argument, not_found, resource_exhausted
+
+
+def check_signal(name: str, request_id: str, identity: str, payloads: Payloads) -> None:
+    """Refuses what no run may be sent.
+
+    Raises:
+        RpcError: InvalidArgument.
+    """
+    if not name:
+        raise invalid_argument("SignalName is not set on request.")
+    if limits.too_long(name):
+        raise invalid_argument("SignalName length exceeds limit.")
+    if limits.too_long(request_id):
+        raise invalid_argument("RequestId length exceeds limit.")
+    if limits.too_long(identity):
+        raise invalid_argument("Identity length exceeds limit.")
+    if limits.too_large(payloads):
+        raise invalid_argument("Signal input exceeds size limit.")
+
+
+def check_receiver(run: Run) -> None:
+    """Refuses while the run cannot take a signal.
+
+    Raises:
+        RpcError: NotFound when it has closed, InvalidArgument when it had too many, ResourceExhausted when it is closing.
+    """
+    if run.closed:
+        raise not_found("workflow execution already completed")
+    if run.signal_count >= limits.SIGNALS_MAX:
+        raise invalid_argument("exceeded workflow execution limit for signal events")
+    if run.close_attempted and run.task is not None and run.task.started_event_id:
+        raise resource_exhausted(
+            "workflow operation can not be applied because workflow is closing",
+            ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
+        )
+
+
+def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outcome:
+    """A signal arrives.
+
+    Raises:
+        RpcError: as `check_signal` and `check_receiver`.
+    """
+    check_signal(request.signal_name, request.request_id, request.identity, request.input)
+    seen = bool(request.request_id) and request.request_id in run.signal_request_ids
+    if not seen:
+        check_receiver(run)
+    tx = Transaction(run, env)
+    tx.outcome.reply = SignalWorkflowExecutionResponse()
+    if seen:
+        return tx.close()
+    header = request.header if request.HasField("header") else None
+    payloads = request.input if request.HasField("input") else None
+    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
+    tx.wants_task = True
+    return settle(tx)
+
+
+def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header: Header | None, identity: str, request_id: str) -> None:
+    """Puts the event into the history or the buffer."""
+    event = tx.event(codes.WORKFLOW_SIGNALED)
+    a = event.workflow_execution_signaled_event_attributes
+    a.signal_name = name
+    if payloads is not None:
+        a.input.CopyFrom(payloads)
+    if header is not None:
+        a.header.CopyFrom(header)
+    a.identity = identity
+    a.request_id = request_id
+    tx.add(event)

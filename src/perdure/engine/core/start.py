@@ -1,0 +1,242 @@
+"""Starting a run: the request checked, its events, its first workflow task (4.1, 4.3, 4.6).
+
+Writes WorkflowExecutionStarted, with signal-with-start WorkflowExecutionSignaled, and the first workflow task unless it
+is delayed. Decides the timeouts that will hold. Whether a new run may start at all is `policies`.
+
+Easily got wrong: 0 means no execution or run timeout, but of the two the smaller one that is set bounds the run; and the
+run's expiration counts from the end of its delay, the execution's does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+)
+
+from perdure.engine.core import codes, limits, retry
+from perdure.engine.core.apply import is_null
+from perdure.engine.core.closing import terminate
+from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.policies import check_policies
+from perdure.engine.core.settling import settle
+from perdure.engine.core.signals import check_signal, write_signaled
+from perdure.engine.core.state import Run
+from perdure.engine.core.task_failures import ENGINE
+from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
+from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.workflow_tasks import schedule
+from perdure.model.rpc import invalid_argument, unimplemented
+
+StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+
+# Checking.
+
+
+def validate_start(request: StartRequest) -> None:
+    """Refuses what can never be started, whatever runs now.
+
+    Raises:
+        RpcError: InvalidArgument, or Unimplemented for what this engine does not do.
+    """
+    for name, text in (
+        ("WorkflowId", request.workflow_id),
+        ("WorkflowType", request.workflow_type.name),
+        ("TaskQueue", request.task_queue.name),
+    ):
+        if not text:
+            raise invalid_argument(f"{name} is not set on request.")
+        if limits.too_long(text):
+            raise invalid_argument(f"{name} length exceeds limit.")
+    for name, text in (("RequestId", request.request_id), ("Identity", request.identity)):
+        if limits.too_long(text):
+            raise invalid_argument(f"{name} length exceeds limit.")
+    for name, span in (
+        ("WorkflowExecutionTimeoutSeconds", request.workflow_execution_timeout),
+        ("WorkflowRunTimeoutSeconds", request.workflow_run_timeout),
+        ("WorkflowTaskTimeoutSeconds", request.workflow_task_timeout),
+        ("WorkflowStartDelay", request.workflow_start_delay),
+    ):
+        if span.seconds < 0 or span.nanos < 0:
+            raise invalid_argument(f"An invalid {name} is set on request.")
+    if request.HasField("retry_policy"):
+        wrong = retry.complaint(request.retry_policy)
+        if wrong:
+            raise invalid_argument(wrong)
+    check_policies(request)
+    _check_sizes(request)
+    _check_support(request)
+    if isinstance(request, SignalWithStartWorkflowExecutionRequest):
+        check_signal(request.signal_name, request.request_id, request.identity, request.signal_input)
+
+
+def _check_sizes(request: StartRequest) -> None:
+    if limits.too_large(request.input):
+        raise invalid_argument("Workflow input exceeds size limit.")
+    if request.HasField("memo") and limits.too_large(request.memo, limits.MEMO_BYTES_MAX):
+        raise invalid_argument("Memo exceeds size limit.")
+    if request.HasField("search_attributes"):
+        wrong = attributes_complaint(dict(request.search_attributes.indexed_fields))
+        if wrong:
+            raise invalid_argument(wrong)
+    if request.HasField("user_metadata"):
+        wrong = metadata_complaint(request.user_metadata)
+        if wrong:
+            raise invalid_argument(wrong)
+
+
+def _check_support(request: StartRequest) -> None:
+    if request.cron_schedule:
+        if request.HasField("workflow_start_delay"):
+            raise invalid_argument("CronSchedule and WorkflowStartDelay may not be used together.")
+        raise unimplemented("this engine does not run cron schedules; start the workflow from a schedule of your own")
+    if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
+        raise unimplemented("this engine does not call back when a workflow completes")
+
+
+def attributes_complaint(attributes: dict[str, Payload]) -> str:
+    """What is wrong with the size of search attributes; empty if nothing is."""
+    if len(attributes) > limits.SEARCH_ATTRIBUTES_MAX:
+        return f"number of search attributes {len(attributes)} exceeds limit {limits.SEARCH_ATTRIBUTES_MAX}"
+    total = 0
+    for name, value in attributes.items():
+        if not name:
+            return "a search attribute has no name"
+        size = len(value.data)
+        if size > limits.SEARCH_ATTRIBUTE_BYTES_MAX:
+            return f"search attribute {name} value size {size} exceeds size limit {limits.SEARCH_ATTRIBUTE_BYTES_MAX}"
+        total += len(name) + size
+    if total > limits.SEARCH_ATTRIBUTES_BYTES_MAX:
+        return f"total size of search attributes {total} exceeds size limit {limits.SEARCH_ATTRIBUTES_BYTES_MAX}"
+    return ""
+
+
+def metadata_complaint(metadata: UserMetadata) -> str:
+    """What is wrong with the size of user metadata; empty if nothing is."""
+    if len(metadata.summary.data) > limits.USER_SUMMARY_BYTES_MAX:
+        return f"user metadata summary exceeds {limits.USER_SUMMARY_BYTES_MAX} bytes"
+    if len(metadata.details.data) > limits.USER_DETAILS_BYTES_MAX:
+        return f"user metadata details exceed {limits.USER_DETAILS_BYTES_MAX} bytes"
+    return ""
+
+
+# Timeouts.
+
+
+def bounded(span: Duration) -> int:
+    """A span as sent, at most 100 years, in nanoseconds."""
+    return min(to_ns(span), HUNDRED_YEARS)
+
+
+def task_timeout(wanted: int, run_timeout: int) -> int:
+    """The workflow task timeout that will hold."""
+    timeout = min(wanted or limits.TASK_TIMEOUT_DEFAULT, limits.TASK_TIMEOUT_MAX)
+    return earliest(timeout, run_timeout)
+
+
+def drop_nulls(fields: MutableMapping[str, Payload]) -> None:
+    """Removes the entries that say nothing from a memo or search attributes."""
+    for key in [key for key, value in fields.items() if is_null(value)]:
+        del fields[key]
+
+
+# Starting.
+
+
+def start(request: StartRequest, env: Env, replacing: Run | None = None) -> tuple[Run, Outcome]:
+    """A new run of a request that `validate_start` let pass; `replacing`: the open run that it terminates."""
+    run = Run(request.namespace, env.new_run_id(), request.request_id or env.new_uuid())
+    terminated = _terminate(replacing, run.run_id, env) if replacing is not None else None
+    tx = Transaction(run, env)
+    _write_started(tx, request)
+    if isinstance(request, SignalWithStartWorkflowExecutionRequest):
+        _write_signal(tx, request)
+        tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=True)
+    else:
+        tx.outcome.reply = _started_reply(run.run_id)
+    if not run.first_task_due:
+        schedule(tx)
+    tx.outcome.visibility_changed = True
+    outcome = settle(tx)
+    outcome.terminated = terminated
+    return run, outcome
+
+
+def _started_reply(run_id: str) -> StartWorkflowExecutionResponse:
+    reply = StartWorkflowExecutionResponse()
+    reply.run_id = reply.first_execution_run_id = run_id
+    reply.started = True
+    reply.status = codes.RUNNING
+    return reply
+
+
+def _terminate(run: Run, new_run_id: str, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    details = Payloads()
+    payload = details.payloads.add()
+    payload.metadata["encoding"] = b"json/plain"
+    payload.data = f'"terminated by new runID: {new_run_id}"'.encode()
+    terminate(tx, "TerminateIfRunning WorkflowIdReusePolicy", details, ENGINE)
+    return settle(tx)
+
+
+def _write_signal(tx: Transaction, request: SignalWithStartWorkflowExecutionRequest) -> None:
+    payloads = request.signal_input if request.HasField("signal_input") else None
+    header = request.header if request.HasField("header") else None
+    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
+
+
+def _write_started(tx: Transaction, request: StartRequest) -> None:
+    run = tx.run
+    event = tx.event(codes.WORKFLOW_STARTED)
+    a = event.workflow_execution_started_event_attributes
+    a.workflow_type.name = request.workflow_type.name
+    queue = a.task_queue
+    queue.name = request.task_queue.name
+    queue.kind = codes.NORMAL_QUEUE
+    if request.HasField("input"):
+        a.input.CopyFrom(request.input)
+    if request.HasField("header"):
+        a.header.CopyFrom(request.header)
+    execution, run_timeout = bounded(request.workflow_execution_timeout), bounded(request.workflow_run_timeout)
+    run_timeout = earliest(run_timeout, execution)
+    set_ns(a.workflow_execution_timeout, execution)
+    set_ns(a.workflow_run_timeout, run_timeout)
+    set_ns(a.workflow_task_timeout, task_timeout(bounded(request.workflow_task_timeout), run_timeout))
+    if execution:
+        set_ns(a.workflow_execution_expiration_time, tx.now + execution)
+    a.identity = request.identity
+    if request.HasField("retry_policy"):
+        a.retry_policy.CopyFrom(request.retry_policy)
+        retry.fill(a.retry_policy)
+    a.attempt = 1
+    set_ns(a.first_workflow_task_backoff, bounded(request.workflow_start_delay))
+    a.original_execution_run_id = a.first_execution_run_id = run.run_id
+    a.workflow_id = request.workflow_id
+    if request.HasField("memo"):
+        a.memo.CopyFrom(request.memo)
+        drop_nulls(a.memo.fields)
+    if request.HasField("search_attributes"):
+        a.search_attributes.CopyFrom(request.search_attributes)
+        drop_nulls(a.search_attributes.indexed_fields)
+    if isinstance(request, StartWorkflowExecutionRequest):
+        if request.HasField("continued_failure"):
+            a.continued_failure.CopyFrom(request.continued_failure)
+        if request.HasField("last_completion_result"):
+            a.last_completion_result.CopyFrom(request.last_completion_result)
+    if request.HasField("priority"):
+        a.priority.CopyFrom(request.priority)
+    if request.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(request.user_metadata)
+    if request.links:
+        event.links.extend(request.links)
+    tx.append(event)

@@ -1,0 +1,220 @@
+"""One transaction on one run: events get their time, their id or their place in the buffer, and the outcome is filled.
+
+Decides where an event goes (B1 to B4): events of the bufferable kind (`add`) wait without ids while a workflow task is
+started or a completion is under way (`holding`); the others (`append`) go straight to the history. A flush gives ids,
+activities' close events last, and joins them with their started events.
+
+Easily got wrong: a buffered event changes the state at once, only its id comes later. And the flush does not fold it
+again. Does not know what a workflow task is for: `workflow_tasks` does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.engine.core import codes
+from perdure.engine.core.apply import apply, apply_buffered
+from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import SECOND
+
+_ACTIVITY_CLOSES: Final = frozenset(
+    (codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED),
+)
+
+
+class Transaction:
+    """The work on one run between a request and its outcome."""
+
+    __slots__ = (
+        "changed",
+        "env",
+        "events",
+        "holding",
+        "now",
+        "outcome",
+        "ready",
+        "run",
+        "sized",
+        "stamp",
+        "stored",
+        "task_ready",
+        "wants_task",
+        "written",
+    )
+
+    def __init__(self, run: Run, env: Env) -> None:
+        self.run = run
+        self.env = env
+        self.now = env.now
+        self.stamp = Timestamp()
+        self.stamp.seconds, self.stamp.nanos = divmod(self.now, SECOND)
+        self.outcome = Outcome(run)
+        self.events = self.outcome.events
+        self.stored = len(run.buffered)
+        """How many of the run's buffered events are in the store: the first so many."""
+        self.holding = False
+        """A completion is under way: what is bufferable waits until its commands are through."""
+        self.ready: list[Activity] = []
+        """Activities that became ready, and look for a poller at the end."""
+        self.task_ready = False
+        """A workflow task was scheduled, and looks for a poller at the end."""
+        self.wants_task = False
+        """Something happened of which the workflow is to learn: a workflow task is scheduled at the end, unless one is pending."""
+        self.changed = False
+        """A fact beside the history changed."""
+        self.sized = 0
+        self.written: list[bytes] = []
+
+    # Making events.
+
+    def event(self, event_type: EventType.ValueType) -> HistoryEvent:
+        """A new event of this instant, without an id."""
+        event = HistoryEvent()
+        event.event_type = event_type
+        event.event_time.CopyFrom(self.stamp)
+        return event
+
+    def append(self, event: HistoryEvent) -> int:
+        """Puts an event at the end of the history, whatever is buffered; returns its id."""
+        run = self.run
+        event_id = event.event_id = run.next_event_id
+        apply(run, event)
+        if event.event_type == codes.TASK_COMPLETED:
+            run.tail = [event]
+            run.tail_first_id = event_id
+        else:
+            run.tail.append(event)
+        self.events.append(event)
+        return event_id
+
+    def add(self, event: HistoryEvent) -> int:
+        """Puts an event into the history, or into the buffer as long as a workflow task is out; returns its id or 0."""
+        run = self.run
+        if not self.holding and (run.task is None or not run.task.started_event_id):
+            return self.append(event)
+        apply_buffered(run, event)
+        run.buffered.append(event)
+        run.buffered_bytes += event.ByteSize()
+        return 0
+
+    # The buffer.
+
+    def flush(self) -> bool:
+        """Moves what is buffered to the end of the history; whether there was anything."""
+        run = self.run
+        if not run.buffered:
+            return False
+        buffered = self._take_buffer()
+        started: dict[int, int] = {}
+        closes: list[HistoryEvent] = []
+        for event in buffered:
+            if event.event_type in _ACTIVITY_CLOSES:
+                closes.append(event)
+                continue
+            self._number(event)
+            if event.event_type == codes.ACTIVITY_STARTED:
+                started[event.activity_task_started_event_attributes.scheduled_event_id] = event.event_id
+        for event in closes:
+            join_started(event, started)
+            self._number(event)
+        return True
+
+    def _take_buffer(self) -> list[HistoryEvent]:
+        run = self.run
+        buffered = run.buffered
+        for index in range(self.stored):
+            # Stored events are immutable: others may still be reading them.
+            copy = HistoryEvent()
+            copy.CopyFrom(buffered[index])
+            buffered[index] = copy
+        self.drop_buffer()
+        return buffered
+
+    def drop_buffer(self) -> None:
+        """Forgets what is buffered: it has been flushed, or the run has closed."""
+        if self.stored:
+            self.outcome.buffer_cleared = True
+            self.stored = 0
+        self.run.buffered = []
+        self.run.buffered_bytes = 0
+
+    def withdraw(self, index: int) -> HistoryEvent:
+        """Takes one event out of the buffer (B5). Only a completion may: it empties the buffer before it ends."""
+        if index < self.stored:
+            self.stored -= 1
+            self.outcome.buffer_cleared = True
+        event = self.run.buffered.pop(index)
+        self.run.buffered_bytes -= event.ByteSize()
+        return event
+
+    def _number(self, event: HistoryEvent) -> None:
+        run = self.run
+        event.event_id = run.next_event_id
+        run.next_event_id += 1
+        run.tail.append(event)
+        self.events.append(event)
+
+    # The outcome.
+
+    def history_bytes(self) -> int:
+        """The size of the history with the events so far: they are serialised on the way."""
+        events = self.events
+        total = 0
+        for index in range(self.sized, len(events)):
+            data = events[index].SerializeToString()
+            framed = b"\n" + _varint(len(data)) + data
+            self.written.append(framed)
+            total += len(framed)
+        self.sized = len(events)
+        self.run.history_bytes += total
+        return self.run.history_bytes
+
+    def close(self) -> Outcome:
+        """Fills in the outcome. Nothing may follow."""
+        outcome, run = self.outcome, self.run
+        if self.events:
+            self.history_bytes()
+            outcome.history = b"".join(self.written)
+        if run.closed:
+            outcome.activities = {}
+        if len(run.buffered) > self.stored:
+            outcome.buffered = run.buffered[self.stored :]
+        outcome.changed = bool(self.changed or self.events or outcome.buffered or outcome.activities)
+        return outcome
+
+
+def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
+    """Gives an activity's close event the id of its started event, now that it has one."""
+    kind = event.event_type
+    if kind == codes.ACTIVITY_COMPLETED:
+        completed = event.activity_task_completed_event_attributes
+        completed.started_event_id = started.get(completed.scheduled_event_id, completed.started_event_id)
+    elif kind == codes.ACTIVITY_FAILED:
+        failed = event.activity_task_failed_event_attributes
+        failed.started_event_id = started.get(failed.scheduled_event_id, failed.started_event_id)
+    elif kind == codes.ACTIVITY_TIMED_OUT:
+        timed_out = event.activity_task_timed_out_event_attributes
+        timed_out.started_event_id = started.get(timed_out.scheduled_event_id, timed_out.started_event_id)
+    else:
+        canceled = event.activity_task_canceled_event_attributes
+        canceled.started_event_id = started.get(canceled.scheduled_event_id, canceled.started_event_id)
+
+
+def _varint(number: int) -> bytes:
+    if number < 128:
+        return _BYTE[number]
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_BYTE: Final = [bytes((number,)) for number in range(128)]

@@ -1,0 +1,289 @@
+"""Workflow tasks: scheduled and started, on normal and sticky queues (2.3 to 2.5).
+
+Writes WorkflowTaskScheduled and WorkflowTaskStarted. Decides on which queue a task waits, its attempt, its timeout, and
+whether its events are recorded: from attempt 2 on they are not (transient), unless it completes or something happened
+between its scheduling and its start.
+
+Easily got wrong: scheduling flushes the buffer first, and if there was anything the task is an ordinary one of attempt 1
+again. How a task ends: `completion`, `task_failures`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse
+
+from perdure.engine.core import codes, limits
+from perdure.engine.core.outcome import (
+    Env,
+    Outcome,
+    StartedWorkflowTask,
+    StartWorkflowTask,
+    StickyUnavailable,
+    TaskKind,
+    WorkflowTaskReady,
+    WorkflowTaskStarted,
+)
+from perdure.engine.core.pending import WorkflowTask
+from perdure.engine.core.state import Run
+from perdure.engine.core.times import SECOND, set_ns
+from perdure.engine.core.tokens import WORKFLOW, encode_token
+from perdure.engine.core.transaction import Transaction
+from perdure.model.rpc import RpcError, not_found
+
+INLINE_REQUEST: Final = "request-from-RespondWorkflowTaskCompleted"
+"""The request id of a task that is started for the reply to a completion."""
+BACKOFF_FROM: Final = 3
+"""Later attempts get more time: see `_timeout`."""
+BACKOFF_FIRST: Final = 5 * SECOND
+BACKOFF_MAX: Final = 600 * SECOND
+
+
+def task_not_found() -> RpcError:
+    return not_found("Workflow task not found.")
+
+
+# Scheduling.
+
+
+def ensure(tx: Transaction) -> None:
+    """Schedules a workflow task unless one is pending or the first one is still to wait."""
+    run = tx.run
+    if run.task is None and not run.first_task_due and not run.closed:
+        schedule(tx)
+
+
+def schedule(tx: Transaction, attempt: int = 1, original: int = 0) -> None:
+    """Schedules a workflow task; `original` is when the chain of heartbeats began to which it belongs (ns)."""
+    run = tx.run
+    if tx.flush():
+        attempt = 1
+    if attempt > 1:
+        timeout = _timeout(run, attempt, tx.env.random())
+        run.task = WorkflowTask(run.next_event_id, run.task_queue, False, tx.now, timeout, attempt)
+        tx.changed = True
+    else:
+        tx.append(_scheduled_event(tx, tx.event(codes.TASK_SCHEDULED), attempt, run.task_timeout))
+    if original and run.task is not None:
+        run.task.original_scheduled_time = original
+    tx.task_ready = True
+
+
+def _timeout(run: Run, attempt: int, random: float) -> int:
+    """Start to close: from attempt 4 on longer by a delay that doubles from 5 s to 10 min, times 0.8 to 1.0."""
+    if attempt <= BACKOFF_FROM:
+        return run.task_timeout
+    doublings = min(attempt - BACKOFF_FROM - 1, 10)
+    delay = min(BACKOFF_FIRST << doublings, BACKOFF_MAX)
+    return run.task_timeout + int(delay * (0.8 + 0.2 * random))
+
+
+def _scheduled_event(tx: Transaction, event: HistoryEvent, attempt: int, timeout: int) -> HistoryEvent:
+    run = tx.run
+    a = event.workflow_task_scheduled_event_attributes
+    queue = a.task_queue
+    if run.sticky_queue:
+        queue.name = run.sticky_queue
+        queue.kind = codes.STICKY_QUEUE
+        queue.normal_name = run.task_queue
+    else:
+        queue.name = run.task_queue
+        queue.kind = codes.NORMAL_QUEUE
+    set_ns(a.start_to_close_timeout, timeout)
+    a.attempt = attempt
+    return event
+
+
+# Starting.
+
+
+def offer(tx: Transaction) -> None:
+    """Ends a transaction that scheduled a task: starts it if a poller waits or the reply is to carry it, else announces it."""
+    tx.task_ready = False
+    run = tx.run
+    waiting = run.waiting_queue
+    if waiting is None:
+        return
+    queue, sticky = waiting
+    reservation = tx.env.reserve(TaskKind.WORKFLOW, run.namespace, queue, sticky)
+    if reservation is None:
+        tx.outcome.effects.append(WorkflowTaskReady(queue, sticky))
+        return
+    begin(tx, reservation.identity, reservation.request_id, reservation.in_process)
+    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=sticky)))
+
+
+def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> None:
+    """Starts the waiting task. Nothing but its effect may follow in the transaction."""
+    run = tx.run
+    task = _pending(run)
+    if task.attempt > 1 and task.scheduled_event_id != run.next_event_id:
+        original = task.original_scheduled_time
+        tx.append(_scheduled_event(tx, tx.event(codes.TASK_SCHEDULED), 1, run.task_timeout))
+        task = _pending(run)
+        task.original_scheduled_time = original
+    if task.attempt == 1:
+        tx.append(_started_event(tx, tx.event(codes.TASK_STARTED), task.scheduled_event_id, identity, request_id))
+    else:
+        task.started_event_id = task.scheduled_event_id + 1
+        task.started_time = tx.now
+        task.identity, task.request_id = identity, request_id
+        tx.changed = True
+    task.in_process = in_process
+    task.incarnation = tx.env.incarnation
+
+
+def _pending(run: Run) -> WorkflowTask:
+    if run.task is None:
+        raise RuntimeError(f"{run!r} has no workflow task")
+    return run.task
+
+
+def _started_event(tx: Transaction, event: HistoryEvent, scheduled_event_id: int, identity: str, request_id: str) -> HistoryEvent:
+    a = event.workflow_task_started_event_attributes
+    a.scheduled_event_id = scheduled_event_id
+    a.identity = identity
+    a.request_id = request_id
+    size = tx.history_bytes()
+    a.history_size_bytes = size
+    if size >= limits.SUGGEST_BYTES:
+        a.suggest_continue_as_new = True
+        a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
+    if tx.run.next_event_id >= limits.SUGGEST_EVENTS:
+        a.suggest_continue_as_new = True
+        a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
+    return event
+
+
+def record_transient(tx: Transaction, task: WorkflowTask) -> None:
+    """Writes the two events of a transient task that completes, with the times they had."""
+    size = tx.run.history_bytes
+    scheduled = HistoryEvent()
+    scheduled.event_type = codes.TASK_SCHEDULED
+    set_ns(scheduled.event_time, task.scheduled_time)
+    tx.append(_scheduled_event(tx, scheduled, task.attempt, task.timeout))
+    tx.append(_transient_started(task, size))
+
+
+def _transient_started(task: WorkflowTask, history_bytes: int) -> HistoryEvent:
+    event = HistoryEvent()
+    event.event_type = codes.TASK_STARTED
+    set_ns(event.event_time, task.started_time)
+    a = event.workflow_task_started_event_attributes
+    a.scheduled_event_id = task.scheduled_event_id
+    a.identity = task.identity
+    a.request_id = task.request_id
+    a.history_size_bytes = history_bytes
+    return event
+
+
+def transient_events(run: Run, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
+    """The events of a transient task as its worker (and a reader of the history) sees them: they are not recorded."""
+    scheduled = HistoryEvent()
+    scheduled.event_id = task.scheduled_event_id
+    scheduled.event_type = codes.TASK_SCHEDULED
+    set_ns(scheduled.event_time, task.scheduled_time)
+    a = scheduled.workflow_task_scheduled_event_attributes
+    a.task_queue.name = run.task_queue
+    a.task_queue.kind = codes.NORMAL_QUEUE
+    set_ns(a.start_to_close_timeout, task.timeout)
+    a.attempt = task.attempt
+    if not task.started_event_id:
+        return (scheduled,)
+    started = _transient_started(task, run.history_bytes)
+    started.event_id = task.started_event_id
+    return scheduled, started
+
+
+def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
+    """The started task on its way; `partial`: to a worker that knows the run up to its last completed task."""
+    task = _pending(run)
+    first = run.previous_started_event_id + 1 if partial else 1
+    tail_first = run.tail_first_id
+    return StartedWorkflowTask(
+        encode_token(WORKFLOW, run.namespace, run.workflow_id, run.run_id, task.scheduled_event_id, task.started_event_id, task.attempt),
+        run.namespace,
+        run.workflow_id,
+        run.run_id,
+        run.workflow_type,
+        run.task_queue,
+        run.previous_started_event_id,
+        task.started_event_id,
+        task.attempt,
+        task.scheduled_time,
+        task.started_time,
+        first,
+        run.next_event_id - 1,
+        run.tail[first - tail_first :] if tail_first <= first else None,
+        transient_events(run, task) if task.attempt > 1 else (),
+    )
+
+
+def start_workflow_task(run: Run, request: StartWorkflowTask, env: Env) -> Outcome:
+    """A poller takes the waiting task.
+
+    Raises:
+        RpcError: NotFound, if none waits, or not for this poller; it goes on polling.
+    """
+    waiting = run.waiting_queue
+    if waiting is None:
+        raise task_not_found()
+    if request.sticky_poll and not run.sticky_queue:
+        raise not_found("Workflow task is not for a sticky queue any more.")
+    tx = Transaction(run, env)
+    if not request.sticky_poll and run.sticky_queue:
+        unstick(run)
+    begin(tx, request.reservation.identity, request.reservation.request_id, request.reservation.in_process)
+    tx.outcome.effects.append(WorkflowTaskStarted(request.reservation, started_task(run, partial=request.sticky_poll)))
+    return tx.close()
+
+
+# Sticky queues.
+
+
+def unstick(run: Run) -> None:
+    """Forgets the sticky queue: the next worker gets the whole history."""
+    run.sticky_queue = ""
+    run.sticky_timeout = 0
+
+
+def sticky_unavailable(run: Run, request: StickyUnavailable, env: Env) -> Outcome:
+    """The waiting task goes to the normal queue; its event still names the sticky one, whose timeout still runs."""
+    tx = Transaction(run, env)
+    waiting = run.waiting_queue
+    if waiting is not None and waiting[1] and run.task is not None:
+        run.task.rerouted = True
+        tx.changed = True
+        _offer_normal(tx)
+    return tx.close()
+
+
+def reset_sticky(run: Run, request: ResetStickyTaskQueueRequest, env: Env) -> Outcome:
+    """Forgets the sticky queue; a task that waits there goes to the normal one.
+
+    Raises:
+        RpcError: NotFound, if the run has closed.
+    """
+    if run.closed:
+        raise not_found("workflow execution already completed")
+    tx = Transaction(run, env)
+    tx.outcome.reply = ResetStickyTaskQueueResponse()
+    waiting = run.waiting_queue
+    tx.changed = bool(run.sticky_queue)
+    unstick(run)
+    if waiting is not None and waiting[1]:
+        _offer_normal(tx)
+    return tx.close()
+
+
+def _offer_normal(tx: Transaction) -> None:
+    run = tx.run
+    reservation = tx.env.reserve(TaskKind.WORKFLOW, run.namespace, run.task_queue, False)
+    if reservation is None:
+        tx.outcome.effects.append(WorkflowTaskReady(run.task_queue, False))
+        return
+    unstick(run)
+    begin(tx, reservation.identity, reservation.request_id, reservation.in_process)
+    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=False)))
