@@ -1,0 +1,337 @@
+"""What follows a durable transaction: tasks reach workers, waiters wake, timers are set. And what follows a failed one.
+
+Tasks go to pollers through `Matching`; this module knows what a task is. A started task whose poller has gone is kept
+alive as law 3 says: a workflow task goes to the next poller with the same token, an activity's start is taken back.
+
+The rule a newcomer would get wrong: after a transaction that did not become durable nothing in memory is true about its runs,
+and what was known of their ready tasks may be lost. So such a run is read again and everything it waits for is offered anew;
+offering twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueResponse
+
+from perdure.engine.core import (
+    ActivityReady,
+    ActivityStarted,
+    FireTimers,
+    Outcome,
+    RunClosed,
+    StartActivityTask,
+    StartedWorkflowTask,
+    StartWorkflowTask,
+    StickyUnavailable,
+    TaskKind,
+    UnstartActivity,
+    WorkflowTaskReady,
+    WorkflowTaskStarted,
+    poll_response,
+)
+from perdure.engine.core.codes import READY
+from perdure.engine.history_reads import HistoryReads
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.queries import QueryTask
+from perdure.engine.rows import STICKY_MARK
+from perdure.engine.timer_queue import TimerQueue
+from perdure.engine.transactions import Transactions, close_event_of
+from perdure.model.clock import Clock
+from perdure.model.errors import StorageError
+from perdure.model.rpc import RpcError
+from perdure.storage.contract import Committed, queue_key
+
+logger = logging.getLogger("perdure.engine")
+
+RETRY_SECONDS = 0.5
+"""Between two attempts to read a run that has to be read."""
+BACKLOG_READ_MAX = 1000
+"""Ready tasks read from the storage at a time."""
+
+
+class Dispatch:
+    """The effects of transactions."""
+
+    def __init__(self, clock: Clock, runs: LiveRuns, attach_queries: Callable[[str, PollWorkflowTaskQueueResponse], None]) -> None:
+        """`attach_queries` adds to a workflow task the queries that wait for one."""
+        self._clock = clock
+        self._runs = runs
+        self._attach_queries = attach_queries
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def connect(self, transactions: Transactions, history: HistoryReads, matching: Matching, timers: TimerQueue) -> None:
+        """The parts that this one works with; they know it too, so it is made before them."""
+        self.transactions = transactions
+        self.history = history
+        self.matching = matching
+        self.timers = timers
+
+    # What became durable.
+
+    def on_durable(self, live: LiveRun, outcome: Outcome) -> None:
+        """Carries out the effects of a transaction."""
+        run = live.run
+        if outcome.effects:
+            for effect in outcome.effects:
+                self._carry_out(live, effect)
+        close_event = close_event_of(outcome)
+        if close_event is not None:
+            live.close_event = close_event
+        if live.drained and (outcome.buffer_cleared or close_event is not None):
+            for waiter in live.drained:
+                if not waiter.done():
+                    waiter.set_result(True)
+            live.drained.clear()
+        self.history.on_durable(live, outcome)
+        self.timers.set(run.run_id, run.next_due())
+
+    def _carry_out(self, live: LiveRun, effect: Any) -> None:
+        kind = type(effect)
+        if kind is WorkflowTaskStarted:
+            if effect.reservation is not None:
+                self._hand_over_workflow_task(effect.task, effect.reservation)
+        elif kind is ActivityStarted:
+            self._hand_over_activity(live.run.run_id, effect)
+        elif kind is WorkflowTaskReady:
+            self._offer_workflow_task(live, effect.queue, effect.sticky)
+        elif kind is ActivityReady:
+            key = QueueKey(TaskKind.ACTIVITY, live.run.namespace, effect.queue)
+            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id))
+        elif kind is not RunClosed:
+            raise AssertionError(f"an effect without a meaning: {effect!r}")
+
+    def _offer_workflow_task(self, live: LiveRun, queue: str, sticky: bool) -> None:
+        key = QueueKey(TaskKind.WORKFLOW, live.run.namespace, queue)
+        if sticky and self.matching.sticky_gone(key):
+            self.request(live.run.run_id, StickyUnavailable())
+        else:
+            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, 0))
+
+    # Tasks to pollers.
+
+    def _hand_over_activity(self, run_id: str, effect: ActivityStarted) -> None:
+        if not effect.reservation.deliver(effect.task.response):  # type: ignore[attr-defined]
+            self.request(run_id, UnstartActivity(effect.task.scheduled_event_id, effect.task.attempt))
+
+    def _hand_over_workflow_task(self, task: StartedWorkflowTask, poller: Any) -> None:
+        if not self.hand_over(task, poller):
+            self._adopt(task, poller)
+
+    def _adopt(self, task: StartedWorkflowTask, poller: Poller) -> None:
+        queue = poller.queue
+        if queue.normal_name is not None and not queue.has_poller():
+            task = task.full()
+            self.matching.adopt(task, QueueKey(TaskKind.WORKFLOW, task.namespace, queue.normal_name))
+        else:
+            self.matching.adopt(task, queue.key)
+
+    def adopt_elsewhere(self, orphan: StartedWorkflowTask | QueryTask, normal: QueueKey) -> None:
+        """Brings a task from a sticky queue that is gone to the normal one."""
+        self.matching.adopt(orphan.full() if isinstance(orphan, StartedWorkflowTask) else orphan, normal)
+
+    def hand_over(self, task: StartedWorkflowTask | QueryTask, poller: Poller) -> bool:
+        """Gives a started workflow task or a query to a poll; False if that has ended. A query that nobody waits for is dropped."""
+        if isinstance(task, QueryTask):
+            return self._hand_over_query(task, poller)
+        if poller.future.done():
+            return False
+        if task.events is None:
+            self.spawn(self._hand_over_read(task, poller))
+        else:
+            self._deliver(task, task.events, poller)
+        return True
+
+    def _hand_over_query(self, task: QueryTask, poller: Poller) -> bool:
+        if poller.future.done():
+            return False
+        if task.answer.done():
+            poller.release()
+            return True
+        if poller.queue.normal_name is not None:
+            poller.deliver(task.response)
+        else:
+            self.spawn(self._hand_over_query_read(task, poller))
+        return True
+
+    async def _hand_over_query_read(self, task: QueryTask, poller: Poller) -> None:
+        events = await self._persist(lambda: self.history.events(task.run_id, 1, task.last_event_id))
+        if events is None or task.answer.done():
+            poller.release()
+            return
+        task.response.history.events.extend(events)
+        if not poller.deliver(task.response):
+            del task.response.history.events[:]
+            self.matching.adopt(task, poller.queue.key)
+
+    async def _hand_over_read(self, task: StartedWorkflowTask, poller: Poller) -> None:
+        events = await self._persist(lambda: self.history.events(task.run_id, task.first_event_id, task.last_event_id))
+        if events is None:
+            return
+        if poller.future.done():
+            self._adopt(task, poller)
+        else:
+            self._deliver(task, events, poller)
+
+    def _deliver(self, task: StartedWorkflowTask, events: Any, poller: Poller) -> None:
+        response = poll_response(task, events)
+        self._attach_queries(task.run_id, response)
+        poller.deliver(response)
+
+    async def inline_task(self, task: StartedWorkflowTask) -> PollWorkflowTaskQueueResponse:
+        """A started workflow task for the reply of the completion that made it."""
+        events = task.events
+        if events is None:
+            events = await self.history.events(task.run_id, task.first_event_id, task.last_event_id)
+        response = poll_response(task, events)
+        self._attach_queries(task.run_id, response)
+        return response
+
+    # Ready tasks to pollers that came later.
+
+    def start(self, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
+        """A poller and a ready task have met."""
+        live = self._runs.get(task.run_id)
+        if live is None:
+            self.spawn(self._load_and_start(queue, task, poller))
+        else:
+            self._start(live, queue, task, poller)
+
+    async def _load_and_start(self, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
+        live = await self._persist(lambda: self._runs.load(task.run_id))
+        if live is None:
+            poller.release()
+        else:
+            self._start(live, queue, task, poller)
+
+    def _start(self, live: LiveRun, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
+        if poller.future.done():
+            queue.ready.appendleft(task)
+            self.matching.pump(queue)
+            return
+        request = (
+            StartActivityTask(task.scheduled_event_id, poller)
+            if queue.key.kind is TaskKind.ACTIVITY
+            else StartWorkflowTask(poller, queue.normal_name is not None)
+        )
+        try:
+            started = self.transactions.run_in_background(live, request)
+        except RpcError:
+            started = False  # taken, closed or timed out meanwhile: the task is void
+        if not started:
+            poller.release()
+
+    def read_overflow(self, queue: TaskQueue) -> None:
+        """Reads ready tasks that did not fit into memory."""
+        self.spawn(self._read_overflow(queue))
+
+    async def _read_overflow(self, queue: TaskQueue) -> None:
+        name = queue.key.name if queue.normal_name is None else queue.key.name + STICKY_MARK
+        found = await self._persist(
+            lambda: self._runs.waiting(
+                queue_key(queue.key.namespace, name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
+            )
+        )
+        found = found or []
+        self.matching.refill(queue, [task for _, task in found], found[-1][0] if len(found) == BACKLOG_READ_MAX else None)
+
+    # Timers and other requests that nobody waits for.
+
+    def fire(self, run_id: str) -> None:
+        """A run is due."""
+        self.request(run_id, FireTimers())
+
+    def request(self, run_id: str, request: Any) -> None:
+        """Applies a request of the engine's own to a run, loading it if need be; what no longer fits is dropped."""
+        live = self._runs.get(run_id)
+        if live is None:
+            self.spawn(self._load_and_request(run_id, request))
+        else:
+            self.request_live(live, request)
+
+    async def _load_and_request(self, run_id: str, request: Any) -> None:
+        live = await self._persist(lambda: self._runs.load(run_id))
+        if live is not None:
+            self.request_live(live, request)
+
+    def request_live(self, live: LiveRun, request: Any) -> None:
+        """As `request`, for a run that is in memory."""
+        try:
+            changed = self.transactions.run_in_background(live, request)
+        except RpcError:
+            changed = False
+        if not changed and not live.pending:
+            self.timers.set(live.run.run_id, live.run.next_due())
+
+    # What did not become durable.
+
+    def on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
+        """Takes back what a transaction that failed had promised, and reads the run again."""
+        started: list[tuple[int, int]] = []
+        if outcome is not None:
+            for effect in outcome.effects:
+                if isinstance(effect, (ActivityStarted, WorkflowTaskStarted)) and effect.reservation is not None:
+                    effect.reservation.release()
+                if isinstance(effect, ActivityStarted):
+                    started.append((effect.task.scheduled_event_id, effect.task.attempt))
+        never_was = not live.durable_version and answer is not Committed.UNKNOWN
+        if not self._closed and not never_was:
+            self.spawn(self._revive(live.run.run_id, started))
+
+    async def _revive(self, run_id: str, started: list[tuple[int, int]]) -> None:
+        await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
+        live = await self._persist(lambda: self._runs.load(run_id))
+        if live is None:
+            return
+        for scheduled_event_id, attempt in started:
+            # It may have been written after all (UNKNOWN): then it has a start that no worker ever saw.
+            self.request_live(live, UnstartActivity(scheduled_event_id, attempt))
+        self.offer(live)
+
+    def offer(self, live: LiveRun) -> None:
+        """Offers everything that a run waits for."""
+        run = live.run
+        if run.closed:
+            return
+        if run.task is not None and not run.task.started_event_id:
+            self._offer_workflow_task(live, run.task.queue, run.task.sticky)
+        for activity in list(run.activities.values()):
+            if activity.state == READY:
+                key = QueueKey(TaskKind.ACTIVITY, run.namespace, activity.queue)
+                self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id))
+        self.timers.set(run.run_id, run.next_due())
+
+    async def _persist(self, read: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Reads until the storage answers; None if the engine closes first, or there is nothing."""
+        while not self._closed:
+            try:
+                return await read()
+            except StorageError:
+                logger.exception("The storage could not be read; trying again in %s s", RETRY_SECONDS)
+                await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
+            except RpcError:
+                return None
+        return None
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs something in the background, for as long as the engine is open."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("A task of the engine failed", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Ends what runs in the background."""
+        self._closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,138 @@
+"""The embedded engine: everything between the contract and the storage, in the user's event loop.
+
+`open_engine` puts the parts together; each part says at its head what it is. What flows through them: `Frontend` takes an RPC,
+`LiveRuns` gives the run, the core (`engine.core`) decides, `Transactions` makes it durable through the `Committer`, and `Dispatch`
+carries out what follows, with `Matching` for tasks and `TimerQueue` for time.
+
+The rule a newcomer would get wrong: all of this runs in one event loop and holds no locks. Whatever awaits must look at the
+run again afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from perdure.engine.back_pressure import room_for_signal
+from perdure.engine.committer import Committer
+from perdure.engine.core import Outcome, StickyUnavailable, TaskKind
+from perdure.engine.dispatch import Dispatch
+from perdure.engine.environment import Environment
+from perdure.engine.frontend import Frontend
+from perdure.engine.history_reads import HistoryReads
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.matching import Matching, QueueKey
+from perdure.engine.queries import Queries
+from perdure.engine.reader import Reader
+from perdure.engine.recovery import recover
+from perdure.engine.starts import Starts
+from perdure.engine.timer_queue import TimerQueue
+from perdure.engine.transactions import Transactions
+from perdure.model.clock import Clock, SystemClock
+from perdure.storage.contract import Committed, WorkflowStorage
+
+logger = logging.getLogger("perdure.engine")
+
+
+class Engine:
+    """An engine on one storage. Make one with `open_engine`; it belongs to the event loop that opened it."""
+
+    def __init__(self, storage: WorkflowStorage, clock: Clock, incarnation: int, namespaces: Sequence[str]) -> None:
+        self.storage = storage
+        self.clock = clock
+        self.incarnation = incarnation
+        """How often an engine has been opened on this storage."""
+        self.namespaces = frozenset(namespaces)
+        self.closed = False
+        self.reader = Reader(storage)
+        self.runs = LiveRuns(self.reader)
+        self.committer = Committer(storage)
+        self.dispatch = Dispatch(clock, self.runs, self._attach_queries)
+        environment = Environment(clock, incarnation)
+        self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
+        self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.read_overflow)
+        environment.matching = self.matching
+        self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
+        self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
+        self.queries = Queries(clock, self.runs, self.transactions, self.matching)
+        self.starts = Starts(self.runs, self.transactions, self.room_for_signal)
+        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers)
+        self._attach = self.queries.attach
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self.runs)} runs in memory"
+        return f"<Engine {self.storage.url}: {state}>"
+
+    def frontend(self, *, in_process: bool) -> Frontend:
+        """The engine's `WorkflowService`; `in_process` says whether its callers die with the engine."""
+        return Frontend(self, in_process)
+
+    def _attach_queries(self, run_id: str, response: object) -> None:
+        self._attach(run_id, response)  # type: ignore[arg-type]
+
+    def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
+        self.queries.forget(live.run.run_id)
+        self.dispatch.on_failed(live, outcome, answer)
+
+    async def room_for_signal(self, live: LiveRun) -> None:
+        """Waits until a run can take another signal."""
+        await room_for_signal(live, self.clock)
+
+    def drop_sticky_queue(self, namespace: str, name: str) -> None:
+        """The worker of a sticky queue has gone: what waits there goes to the normal queue."""
+        key = QueueKey(TaskKind.WORKFLOW, namespace, name)
+        queue = self.matching.find(key)
+        if queue is None or queue.normal_name is None:
+            return
+        normal = QueueKey(TaskKind.WORKFLOW, namespace, queue.normal_name)
+        orphans, ready = self.matching.drop(key)
+        for orphan in orphans:
+            self.dispatch.adopt_elsewhere(orphan, normal)
+        for task in ready:
+            self.dispatch.request(task.run_id, StickyUnavailable())
+
+    async def close(self) -> None:
+        """Ends every poll and wait, writes what is under way, and gives the storage up. Closing twice is no error."""
+        if self.closed:
+            return
+        self.closed = True
+        self.matching.close()
+        self.history.close()
+        self.queries.close()
+        await self.timers.close()
+        await self.dispatch.close()
+        await self.committer.settle()
+        await self.runs.close()
+        self.committer.close()
+        self.reader.close()
+        if self.storage.blocking:
+            await asyncio.get_running_loop().run_in_executor(None, self.storage.close)
+        else:
+            self.storage.close()
+
+
+async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, namespaces: Sequence[str] = ("default",)) -> Engine:
+    """Opens a storage and takes up its work: tasks that lost their worker, timers, queues.
+
+    Raises:
+        StorageError: it cannot be opened (StorageLocked: another process has it; SchemaTooNew: a newer perdure wrote it).
+    """
+    loop = asyncio.get_running_loop()
+
+    def take() -> int:
+        storage.open()
+        try:
+            return storage.next_incarnation()
+        except BaseException:
+            storage.close()
+            raise
+
+    incarnation = await loop.run_in_executor(None, take) if storage.blocking else take()
+    engine = Engine(storage, clock or SystemClock(), incarnation, namespaces)
+    try:
+        await recover(engine)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine

@@ -1,0 +1,50 @@
+"""The core's view of the world (`core.Env`): now, ids, chance, and the pollers that wait."""
+
+from __future__ import annotations
+
+import random
+
+from perdure.engine.core import TaskKind
+from perdure.engine.matching import Matching, Poller, QueueKey
+from perdure.model.clock import Clock
+from perdure.model.ids import new_run_id, uuid4_text
+
+CORRECTION_NS_MAX = 1_000_000_000
+"""The clock may go back by so much before the engine believes it."""
+
+
+class Environment:
+    """One per engine; `begin` opens each request with a fresh `now`."""
+
+    def __init__(self, clock: Clock, incarnation: int) -> None:
+        self._clock = clock
+        self.incarnation = incarnation
+        self.now = clock.now()
+        self.matching: Matching | None = None
+        self._reserved: list[Poller] = []
+        self.new_run_id = new_run_id
+        self.new_uuid = uuid4_text
+        self.random = random.Random().random
+
+    def begin(self) -> None:
+        """A request begins: the time is read once for all of it."""
+        now = self._clock.now()
+        # A clock that is corrected by a little does not make an event older than the one before it; one that is set back is followed.
+        if now > self.now or self.now - now > CORRECTION_NS_MAX:
+            self.now = now
+        self._reserved.clear()
+
+    def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Poller | None:
+        """A poller of the queue that waits now, taken out of it; None if none does."""
+        if self.matching is None:
+            return None
+        poller = self.matching.reserve(QueueKey(kind, namespace, queue))
+        if poller is not None:
+            self._reserved.append(poller)
+        return poller
+
+    def release_reserved(self) -> None:
+        """Nothing came of the request: its pollers wait again."""
+        reserved, self._reserved = self._reserved, []
+        for poller in reserved:
+            poller.release()

@@ -1,0 +1,180 @@
+"""Reading histories: pages, the close event alone, and waiting for what comes next.
+
+Only durable events are shown. A page token pins the run and the event to go on from; it is ours, and opaque.
+
+The rule a newcomer would get wrong: a wait that finds nothing ends after 20 seconds with an empty page *and a token*; the
+caller asks again with it. The token is absent only when the run has closed and everything was returned (4.12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from struct import Struct
+
+from google.protobuf.message import DecodeError
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse
+
+from perdure.engine.core import Outcome
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.reader import Reader
+from perdure.engine.transactions import Transactions
+from perdure.engine.waiting import wait_until
+from perdure.model.clock import Clock
+from perdure.model.errors import StorageCorrupt
+from perdure.model.ids import run_id_bytes, run_id_text
+from perdure.model.rpc import invalid_argument
+from perdure.storage.contract import join_history
+
+PAGE_EVENTS_MAX = 256
+"""Events in a page; batches are cut."""
+PAGE_BYTES_MAX = 2 * 1024 * 1024
+"""Bytes read from the storage for a page."""
+WAIT_SECONDS = 20
+"""How long a read waits for news."""
+_TOKEN = Struct("<B16sqq")
+_TOKEN_FORMAT = 1
+_CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+
+
+class HistoryReads:
+    """The events of runs, for clients and for workers that need them all."""
+
+    def __init__(self, reader: Reader, runs: LiveRuns, transactions: Transactions, clock: Clock) -> None:
+        self._reader = reader
+        self._runs = runs
+        self._transactions = transactions
+        self._clock = clock
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting_for_close: dict[str, list[asyncio.Future[None]]] = {}
+        self._closed = False
+
+    def on_durable(self, live: LiveRun, outcome: Outcome) -> None:
+        """Wakes those who wait for news of this run."""
+        run_id = outcome.run.run_id
+        if live.close_event is not None:
+            waiting = self._waiting_for_close.pop(run_id, None)
+            if waiting is not None:
+                _wake(waiting)
+        if self._waiting and outcome.events:
+            waiting = self._waiting.pop(run_id, None)
+            if waiting is not None:
+                _wake(waiting)
+
+    def close(self) -> None:
+        """Ends every wait, and lets none begin."""
+        self._closed = True
+        for table in (self._waiting, self._waiting_for_close):
+            for waiting in table.values():
+                _wake(waiting)
+            table.clear()
+
+    async def events(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
+        """Durable events of a run, both ends included."""
+        found: list[HistoryEvent] = []
+        while first_event_id <= last_event_id:
+            page = await self._page(run_id, first_event_id, last_event_id)
+            if not page:
+                raise StorageCorrupt(f"The history of run {run_id} has no event {first_event_id}, which it should have")
+            found.extend(page)
+            first_event_id = page[-1].event_id + 1
+        return found
+
+    async def _page(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
+        batches = await self._reader.read(self._reader.storage.read_history, run_id_bytes(run_id), first_event_id, PAGE_BYTES_MAX)
+        try:
+            events = History.FromString(join_history(batch for _, batch in batches)).events
+        except DecodeError as error:
+            raise StorageCorrupt(f"The history of run {run_id} cannot be read: {error}") from error
+        return [event for event in events if first_event_id <= event.event_id <= last_event_id]
+
+    async def get(self, request: GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse:
+        """The RPC."""
+        execution = request.execution
+        run_id, first, end, close_only = execution.run_id, 1, 0, request.history_event_filter_type == _CLOSE_EVENT
+        if request.next_page_token:
+            pinned, first, end = _read_token(request.next_page_token)
+            if run_id and run_id != pinned:
+                raise invalid_argument("RunId does not match the page token.")
+            run_id = pinned
+        live = await self._find(request.namespace, execution.workflow_id, run_id)
+        if close_only:
+            return await self._close_event(live, request.wait_new_event)
+        return await self._events_page(live, request, first, end)
+
+    async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
+        live = await self._runs.find(namespace, workflow_id, run_id)
+        if not live.durable_version:
+            await self._transactions.settled(live)
+        return live
+
+    async def _close_event(self, live: LiveRun, wait: bool) -> GetWorkflowExecutionHistoryResponse:
+        run = live.run
+        response = GetWorkflowExecutionHistoryResponse()
+        if live.close_event is None and wait:
+            await self._wait(self._waiting_for_close, run.run_id)
+            # An eviction while we waited would leave us with a state that nobody changes any more.
+            live = await self._find(run.namespace, run.workflow_id, run.run_id)
+        event = live.close_event
+        if event is not None:
+            response.history.events.append(event)
+        elif wait:
+            response.next_page_token = _token(run.run_id, 1, 0)
+        else:
+            response.history.SetInParent()
+        return response
+
+    async def _events_page(
+        self, live: LiveRun, request: GetWorkflowExecutionHistoryRequest, first: int, end: int
+    ) -> GetWorkflowExecutionHistoryResponse:
+        run = live.run
+        if request.wait_new_event and first >= live.durable_next_event_id and live.close_event is None:
+            await self._wait(self._waiting, run.run_id)
+            live = await self._find(run.namespace, run.workflow_id, run.run_id)
+        # Without waiting, the end is the one that the first page saw.
+        last = end if end and not request.wait_new_event else live.durable_next_event_id - 1
+        limit = min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX)
+        page = await self.events(run.run_id, first, min(last, first + limit - 1)) if first <= last else []
+        response = GetWorkflowExecutionHistoryResponse()
+        response.history.events.extend(page)
+        next_event_id = first + len(page)
+        if next_event_id <= last or (request.wait_new_event and live.close_event is None):
+            response.next_page_token = _token(run.run_id, next_event_id, last)
+        return response
+
+    async def _wait(self, table: dict[str, list[asyncio.Future[None]]], run_id: str) -> None:
+        if self._closed:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        table.setdefault(run_id, []).append(future)
+        try:
+            await wait_until(self._clock, future, self._clock.now() + WAIT_SECONDS * 1_000_000_000, late=None)
+        finally:
+            waiting = table.get(run_id)
+            if waiting is not None and future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del table[run_id]
+
+
+def _wake(waiting: Sequence[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+
+
+def _token(run_id: str, next_event_id: int, end: int) -> bytes:
+    return _TOKEN.pack(_TOKEN_FORMAT, run_id_bytes(run_id), next_event_id, end)
+
+
+def _read_token(token: bytes) -> tuple[str, int, int]:
+    try:
+        version, run_id, next_event_id, end = _TOKEN.unpack(token)
+    except struct.error:
+        raise invalid_argument("Invalid NextPageToken.") from None
+    if version != _TOKEN_FORMAT or next_event_id < 1:
+        raise invalid_argument("Invalid NextPageToken.")
+    return run_id_text(run_id), next_event_id, end

@@ -1,0 +1,206 @@
+"""The runs that are in memory: a bounded cache of state that the storage can always give again.
+
+A run's requests are applied one after the other to its state in memory, and nothing is held while a transaction is being
+written: the next request builds on what is not durable yet. What the outside may see is therefore not the state but the
+answers of the committer (`Transactions`). When a commit fails, the state built on it is worth nothing: the run is evicted, and
+whoever needs it next loads it from the storage.
+
+The rule a newcomer would get wrong: a run that is evicted may still have transactions on their way. That is harmless; each
+names the version it is built on, so the storage refuses what does not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.engine.core import Run
+from perdure.engine.loading import load_runs
+from perdure.engine.matching import ReadyTask
+from perdure.engine.reader import Reader
+from perdure.model.ids import run_id_bytes, run_id_text
+from perdure.model.rpc import invalid_argument, not_found
+from perdure.storage.contract import Waiting
+
+LIVE_RUNS_MAX = 4_000
+"""Runs in memory. Those beyond it that have no transaction under way are dropped, the longest unused first."""
+LOADED_TOGETHER_MAX = 64
+"""Runs read from the storage in one go, when many are asked for at once."""
+
+
+class LiveRun:
+    """A run in memory."""
+
+    __slots__ = ("close_event", "drained", "durable_next_event_id", "durable_version", "evicted", "run", "version", "waiting")
+
+    def __init__(self, run: Run, version: int, close_event: HistoryEvent | None = None) -> None:
+        self.run = run
+        self.version = version
+        """Of the last transaction that was submitted, durable or not."""
+        self.durable_version = version
+        self.durable_next_event_id = run.next_event_id if version else 1
+        """Events before it may be shown."""
+        self.waiting: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for which version to become durable."""
+        self.close_event = close_event
+        """The durable close event, where it is at hand."""
+        self.evicted = False
+        self.drained: list[asyncio.Future[bool]] = []
+        """Signal senders that wait until buffered events have become history."""
+
+    def __repr__(self) -> str:
+        return f"<LiveRun {self.run.workflow_id}/{self.run.run_id} version {self.version}, durable {self.durable_version}>"
+
+    @property
+    def pending(self) -> int:
+        """Transactions submitted and not yet answered."""
+        return self.version - self.durable_version
+
+
+class LiveRuns:
+    """The cache, and the way to a run that is not in it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._current: dict[tuple[str, str], str] = {}
+        """Namespace and workflow id to the run id of the current run, of runs that are in memory."""
+        self._loading: dict[str, asyncio.Future[LiveRun | None]] = {}
+        self._wanted: list[str] = []
+        self._loader: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __repr__(self) -> str:
+        return f"<LiveRuns: {len(self._runs)} of {LIVE_RUNS_MAX}>"
+
+    def get(self, run_id: str) -> LiveRun | None:
+        """The run, if it is in memory."""
+        live = self._runs.get(run_id)
+        if live is not None:
+            self._runs.move_to_end(run_id)
+        return live
+
+    def get_current(self, namespace: str, workflow_id: str) -> LiveRun | None:
+        """The current run of a workflow id, if it is in memory."""
+        run_id = self._current.get((namespace, workflow_id))
+        return None if run_id is None else self.get(run_id)
+
+    def add(self, live: LiveRun, *, current: bool) -> None:
+        """Takes a run in; `current` says that its workflow id means this run now."""
+        run = live.run
+        self._runs[run.run_id] = live
+        if current:
+            self._current[run.namespace, run.workflow_id] = run.run_id
+        if len(self._runs) > LIVE_RUNS_MAX:
+            self._trim()
+
+    def evict(self, live: LiveRun) -> None:
+        """Drops a run whose state in memory cannot be trusted, or is not needed."""
+        live.evicted = True
+        run = live.run
+        if self._runs.get(run.run_id) is live:
+            del self._runs[run.run_id]
+        if self._current.get((run.namespace, run.workflow_id)) == run.run_id:
+            del self._current[run.namespace, run.workflow_id]
+        for waiter in live.drained:
+            if not waiter.done():
+                waiter.set_result(True)
+        live.drained.clear()
+
+    def _trim(self) -> None:
+        """Drops the longest unused runs; looks at a bounded number, since those with commits under way stay."""
+        for run_id in list(self._iterate_oldest(64)):
+            if len(self._runs) <= LIVE_RUNS_MAX:
+                return
+            live = self._runs[run_id]
+            if live.pending or live.drained:
+                self._runs.move_to_end(run_id)
+            else:
+                self.evict(live)
+
+    def _iterate_oldest(self, count: int) -> Sequence[str]:
+        oldest: list[str] = []
+        for run_id in self._runs:
+            oldest.append(run_id)
+            if len(oldest) == count:
+                break
+        return oldest
+
+    async def find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
+        """The run that a request names; without a run id, the current one.
+
+        Raises:
+            RpcError: NOT_FOUND; INVALID_ARGUMENT for a run id that is none.
+        """
+        live = self.get(run_id) if run_id else self.get_current(namespace, workflow_id)
+        if live is None:
+            live = await (self.load(run_id) if run_id else self.load_current(namespace, workflow_id))
+        if live is None or live.run.workflow_id != workflow_id or live.run.namespace != namespace:
+            which = f"workflow_id: {workflow_id}" + (f", run_id: {run_id}" if run_id else "")
+            raise not_found(f"workflow not found for {which}, namespace: {namespace}")
+        return live
+
+    async def load_current(self, namespace: str, workflow_id: str) -> LiveRun | None:
+        """The current run of a workflow id; None if no run ever had it."""
+        found = await self._reader.read(self._reader.storage.current_run, namespace, workflow_id)
+        if found is None:
+            return None
+        live = await self.load(run_id_text(found.run_id))
+        known = self._current.get((namespace, workflow_id))
+        if known is not None and (newer := self.get(known)) is not None:
+            return newer  # started while the storage was asked
+        if live is not None and not live.evicted:
+            self._current[namespace, workflow_id] = live.run.run_id
+        return live
+
+    async def load(self, run_id: str) -> LiveRun | None:
+        """A run from memory or from the storage; None if there is none. Runs wanted at once are read together."""
+        live = self.get(run_id)
+        if live is not None:
+            return live
+        loading = self._loading.get(run_id)
+        if loading is None:
+            try:
+                run_id_bytes(run_id)
+            except ValueError:
+                raise invalid_argument("Invalid RunId.") from None
+            loading = self._loading[run_id] = asyncio.get_running_loop().create_future()
+            self._wanted.append(run_id)
+            if self._loader is None or self._loader.done():
+                self._loader = asyncio.get_running_loop().create_task(self._load_wanted())
+        return await asyncio.shield(loading)
+
+    async def _load_wanted(self) -> None:
+        while self._wanted:
+            run_ids, self._wanted = self._wanted[:LOADED_TOGETHER_MAX], self._wanted[LOADED_TOGETHER_MAX:]
+            try:
+                loaded = await self._reader.read(load_runs, self._reader.storage, run_ids)
+            except Exception as error:
+                for run_id in run_ids:
+                    self._loading.pop(run_id).set_exception(error)
+                continue
+            for run_id, found in zip(run_ids, loaded, strict=True):
+                live = self._runs.get(run_id)
+                if live is None and found is not None:
+                    live = LiveRun(found.run, found.version, found.close_event)
+                    self.add(live, current=False)
+                self._loading.pop(run_id).set_result(live)
+
+    async def waiting(self, queue: str, activities: bool, after: Waiting | None, limit: int) -> list[tuple[Waiting, ReadyTask]]:
+        """Tasks that wait on a queue, as the storage has them."""
+        storage = self._reader.storage
+        found = await self._reader.read(lambda: storage.waiting(queue, activities=activities, after=after, limit=limit))
+        return [(task, ReadyTask(run_id_text(task.run_id), task.scheduled_event_id)) for task in found]
+
+    async def close(self) -> None:
+        """Forgets everything."""
+        if self._loader is not None:
+            self._loader.cancel()
+            await asyncio.gather(self._loader, return_exceptions=True)
+        for loading in self._loading.values():
+            loading.cancel()

@@ -1,0 +1,334 @@
+"""Task queues: which waiting poller gets which task.
+
+A queue is named by namespace, name and kind (workflow tasks or activities); it needs no creation and costs nothing while
+nobody polls it. Three things meet here: pollers that wait, tasks that are ready (named only by run and event, the truth is
+the run's), and started tasks whose poller went away before the hand-over.
+
+A task is started in the transaction that creates it when a poller waits: `reserve` takes the poller out of the queue before
+the commit, and the engine delivers to it afterwards. A ready task that meets a poller later is started by `start`, which the
+engine supplies; a task that turns out to be stale is dropped and the poller waits on.
+
+The rule a newcomer would get wrong: the list of ready tasks is a cache of the storage's rows. It is bounded; what does not
+fit is read from the storage when the queue has drained, and offering a task twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from perdure.engine.core import TaskKind
+from perdure.model.clock import Cancellable, Clock
+from perdure.storage.contract import Waiting
+
+logger = logging.getLogger("perdure.engine")
+
+READY_TASKS_MAX = 10_000
+"""Ready tasks remembered for each queue; the others stay in the storage until these are taken."""
+POLL_SECONDS = 60
+"""A poll that found nothing is answered with an empty message after this time."""
+STICKY_SILENCE_SECONDS = 10
+"""A sticky queue that nobody has polled for so long is taken for gone (`engine-semantics` 2.5)."""
+UNPOLLED_WARNING_SECONDS = 10
+"""A task that has waited so long on a queue without pollers is worth a warning."""
+_SECOND = 1_000_000_000
+
+
+class QueueKey(NamedTuple):
+    """A queue's name."""
+
+    kind: TaskKind
+    namespace: str
+    name: str
+
+
+class ReadyTask(NamedTuple):
+    """An unstarted task; `scheduled_event_id` is 0 for a workflow task."""
+
+    run_id: str
+    scheduled_event_id: int
+
+
+class Poller:
+    """A poll that waits; also the reservation that the core passes through."""
+
+    __slots__ = ("deadline", "future", "identity", "in_process", "queue", "request_id", "sticky")
+
+    def __init__(
+        self, queue: TaskQueue, identity: str, request_id: str, in_process: bool, deadline: int, future: asyncio.Future[Any]
+    ) -> None:
+        self.queue = queue
+        self.identity = identity
+        self.request_id = request_id
+        self.in_process = in_process
+        self.deadline = deadline
+        self.future = future
+        self.sticky = queue.normal_name is not None
+
+    def release(self) -> None:
+        """The task it was reserved for did not come to be: it waits again, before the others."""
+        self.queue.return_poller(self)
+
+    def deliver(self, response: Any) -> bool:
+        """Hands a task over; False if the poll has ended meanwhile."""
+        if self.future.done():
+            return False
+        self.future.set_result(response)
+        return True
+
+
+class TaskQueue:
+    """One queue: its pollers, its ready tasks, its started tasks without a poller."""
+
+    __slots__ = (
+        "_expiry",
+        "_matching",
+        "cursor",
+        "key",
+        "last_poll",
+        "missed",
+        "normal_name",
+        "orphans",
+        "overflowed",
+        "pollers",
+        "pumping",
+        "reading",
+        "ready",
+        "unpolled_since",
+        "warned",
+    )  # fmt: skip
+
+    def __init__(self, matching: Matching, key: QueueKey) -> None:
+        self.key = key
+        self.pollers: deque[Poller] = deque()
+        self.ready: deque[ReadyTask] = deque()
+        self.orphans: deque[Any] = deque()
+        self.overflowed = False
+        """Tasks of this queue stand in the storage that `ready` does not name."""
+        self.missed = False
+        """Such a task has come since the storage was last read from the beginning."""
+        self.cursor: Waiting | None = None
+        """How far the storage has been read."""
+        self.reading = False
+        self.pumping = False
+        self.normal_name: str | None = None
+        """Of a sticky queue: the queue that serves when its worker is gone."""
+        self.last_poll = 0
+        self.unpolled_since: int | None = None
+        self.warned = False
+        self._matching = matching
+        self._expiry: Cancellable | None = None
+
+    def __repr__(self) -> str:
+        return f"<TaskQueue {self.key.name}: {len(self.pollers)} pollers, {len(self.ready)} ready>"
+
+    def take_poller(self) -> Poller | None:
+        """The poller that has waited longest; None if none waits."""
+        pollers = self.pollers
+        while pollers:
+            poller = pollers.popleft()
+            if not poller.future.done():
+                return poller
+        return None
+
+    def has_poller(self) -> bool:
+        """Whether a poll waits here now."""
+        while self.pollers and self.pollers[0].future.done():
+            self.pollers.popleft()
+        return bool(self.pollers)
+
+    def return_poller(self, poller: Poller) -> None:
+        """Puts a poller back whose task did not come to be."""
+        if poller.future.done():
+            return
+        if poller.deadline <= self._matching.clock.now():
+            poller.future.set_result(None)
+            return
+        self.pollers.appendleft(poller)
+        self.arm_expiry()
+        self._matching.pump(self)
+
+    def add_ready(self, task: ReadyTask) -> None:
+        """A task waits here."""
+        if len(self.ready) >= READY_TASKS_MAX or self.overflowed:
+            self.overflowed = self.missed = True
+        else:
+            self.ready.append(task)
+        self._matching.pump(self)
+
+    def arm_expiry(self) -> None:
+        """Sees to it that the oldest poll is answered at its deadline; one timer serves the whole queue."""
+        if self._expiry is None and self.pollers:
+            self._expiry = self._matching.clock.call_at(self.pollers[0].deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now = self._matching.clock.now()
+        pollers = self.pollers
+        while pollers and (pollers[0].future.done() or pollers[0].deadline <= now):
+            poller = pollers.popleft()
+            if not poller.future.done():
+                poller.future.set_result(None)
+        self.arm_expiry()
+        if not pollers:
+            self._matching.forget_if_unused(self)
+
+    def end_polls(self) -> None:
+        """Answers every poll with an empty message."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        for poller in self.pollers:
+            if not poller.future.done():
+                poller.future.set_result(None)
+        self.pollers.clear()
+
+
+class Matching:
+    """All queues of an engine."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        start: Callable[[TaskQueue, ReadyTask, Poller], None],
+        hand_over: Callable[[Any, Poller], bool],
+        read_overflow: Callable[[TaskQueue], None],
+    ) -> None:
+        self.clock = clock
+        self._start = start
+        self._hand_over = hand_over
+        self._read_overflow = read_overflow
+        self._queues: dict[QueueKey, TaskQueue] = {}
+        self._closed = False
+
+    def queue(self, key: QueueKey) -> TaskQueue:
+        """The queue of this name."""
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = TaskQueue(self, key)
+        return queue
+
+    def find(self, key: QueueKey) -> TaskQueue | None:
+        """The queue of this name, if anybody has used it."""
+        return self._queues.get(key)
+
+    def queues(self) -> list[TaskQueue]:
+        """Every queue in use."""
+        return list(self._queues.values())
+
+    async def poll(self, key: QueueKey, identity: str, request_id: str, in_process: bool, normal_name: str | None) -> Any:
+        """Waits for a task: what the engine delivers, or None when the time is over."""
+        if self._closed:
+            return None
+        queue = self.queue(key)
+        now = self.clock.now()
+        queue.last_poll = now
+        queue.unpolled_since = None
+        queue.normal_name = normal_name
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        poller = Poller(queue, identity, request_id, in_process, now + POLL_SECONDS * _SECOND, future)
+        while queue.orphans:
+            if self._hand_over(queue.orphans.popleft(), poller):
+                return await future
+        queue.pollers.append(poller)
+        queue.arm_expiry()
+        if queue.ready or queue.overflowed:
+            self.pump(queue)
+        return await future
+
+    def reserve(self, key: QueueKey) -> Poller | None:
+        """Takes a waiting poller for a task that is about to be created.
+
+        Tasks that wait already come first: while there are any, nothing is reserved.
+        """
+        queue = self._queues.get(key)
+        if queue is None or queue.ready or queue.overflowed or queue.reading:
+            return None
+        return queue.take_poller()
+
+    def sticky_gone(self, key: QueueKey) -> bool:
+        """Whether the worker of a sticky queue has to be taken for gone."""
+        queue = self._queues.get(key)
+        return queue is None or queue.last_poll < self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
+
+    def pump(self, queue: TaskQueue) -> None:
+        """Brings waiting pollers and ready tasks of a queue together."""
+        if queue.pumping:
+            return  # a poller came back because its task was stale: the loop below goes on with it
+        queue.pumping = True
+        try:
+            while queue.ready:
+                poller = queue.take_poller()
+                if poller is None:
+                    self._note_unpolled(queue)
+                    return
+                self._start(queue, queue.ready.popleft(), poller)
+        finally:
+            queue.pumping = False
+        if queue.overflowed and not queue.reading and queue.has_poller():
+            queue.reading = True
+            queue.overflowed = False
+            self._read_overflow(queue)
+
+    def refill(self, queue: TaskQueue, tasks: list[ReadyTask], cursor: Waiting | None) -> None:
+        """What the storage had for a queue, and how far that was; None: to the end."""
+        queue.reading = False
+        queue.ready.extend(tasks)
+        queue.cursor = cursor
+        if cursor is not None:
+            queue.overflowed = True
+        elif queue.missed:
+            # Tasks that came while others were being read may stand before the place where reading had got to.
+            queue.overflowed, queue.missed = True, False
+        self.pump(queue)
+
+    def adopt(self, orphan: Any, key: QueueKey) -> None:
+        """A started task whose poller has gone: to the next one of the queue, now or when it comes."""
+        queue = self.queue(key)
+        while True:
+            poller = queue.take_poller()
+            if poller is None:
+                queue.orphans.append(orphan)
+                return
+            if self._hand_over(orphan, poller):
+                return
+
+    def drop(self, key: QueueKey) -> tuple[list[Any], list[ReadyTask]]:
+        """Forgets a sticky queue whose worker has said good-bye; returns its orphans and its ready tasks."""
+        queue = self._queues.pop(key)
+        queue.end_polls()
+        return list(queue.orphans), list(queue.ready)
+
+    def close(self) -> None:
+        """Answers all polls, and every later one at once."""
+        self._closed = True
+        for queue in self._queues.values():
+            queue.end_polls()
+
+    def forget_if_unused(self, queue: TaskQueue) -> None:
+        """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""
+        if not (queue.pollers or queue.ready or queue.orphans or queue.overflowed or queue.reading):
+            self._queues.pop(queue.key, None)
+
+    def _note_unpolled(self, queue: TaskQueue) -> None:
+        if queue.unpolled_since is None and not queue.warned and queue.normal_name is None and not self._closed:
+            queue.unpolled_since = self.clock.now()
+            self.clock.call_at(queue.unpolled_since + UNPOLLED_WARNING_SECONDS * _SECOND, lambda: self._warn_unpolled(queue))
+
+    def _warn_unpolled(self, queue: TaskQueue) -> None:
+        if queue.unpolled_since is None or queue.warned or self._closed or not queue.ready:
+            return
+        queue.warned = True
+        polled = sorted({q.key.name for q in self._queues.values() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
+        what = "Workflow tasks wait" if queue.key.kind is TaskKind.WORKFLOW else "Activities wait"
+        logger.warning(
+            '%s on the task queue "%s", which no worker polls; queues with a worker: %s. '
+            'Start a worker with task_queue="%s", or start the workflow on one of those.',
+            what,
+            queue.key.name,
+            ", ".join(f'"{name}"' for name in polled) or "none",
+            queue.key.name,
+        )

@@ -1,0 +1,60 @@
+"""What an engine does when it opens: it takes up what the last one left.
+
+Three things, found by three indexes, so that the cost follows the work that was interrupted and not the runs that sleep:
+attempts that ran in the last engine's own process have died with it, and time out at once; workflow tasks that wait on a
+sticky queue have lost the worker that knew their run, and go to the normal queue; every other queue with tasks is marked, and
+read when somebody polls it. Timers are the timer queue's own. All other runs are loaded when something asks for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from perdure.engine.core import AbandonInProcess, StickyUnavailable, TaskKind
+from perdure.engine.matching import QueueKey
+from perdure.engine.rows import STICKY_MARK
+from perdure.model.ids import run_id_text
+from perdure.storage.contract import Waiting, split_queue_key
+
+if TYPE_CHECKING:
+    from perdure.engine.engine import Engine
+
+TOGETHER_MAX = 64
+"""Runs taken up at a time."""
+
+
+async def recover(engine: Engine) -> None:
+    """Takes up the work. When it returns, no task of an earlier incarnation counts as running in this process."""
+    await engine.timers.open()
+    read, storage = engine.reader.read, engine.storage
+    abandoned = [run_id_text(run_id) for run_id in await read(storage.abandoned_runs, engine.incarnation)]
+    await _request_each(engine, abandoned, AbandonInProcess(engine.incarnation))
+    for key, activities in await read(storage.waiting_queues):
+        namespace, name = split_queue_key(key)
+        if name.endswith(STICKY_MARK):
+            engine.dispatch.spawn(_leave_sticky_queue(engine, key))
+        else:
+            queue = engine.matching.queue(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, namespace, name))
+            queue.overflowed = True
+
+
+async def _leave_sticky_queue(engine: Engine, key: str) -> None:
+    after: Waiting | None = None
+    while True:
+        found = await engine.runs.waiting(key, False, after, TOGETHER_MAX)
+        await _request_each(engine, [task.run_id for _, task in found], StickyUnavailable())
+        if len(found) < TOGETHER_MAX:
+            return
+        after = found[-1][0]
+
+
+async def _request_each(engine: Engine, run_ids: list[str], request: object) -> None:
+    """Applies a request to many runs, some at a time, and waits until all of it is durable."""
+    for start in range(0, len(run_ids), TOGETHER_MAX):
+        some = run_ids[start : start + TOGETHER_MAX]
+        loaded = await asyncio.gather(*(engine.runs.load(run_id) for run_id in some))
+        for live in loaded:
+            if live is not None:
+                engine.dispatch.request_live(live, request)
+        await engine.committer.settle()

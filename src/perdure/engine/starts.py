@@ -1,0 +1,102 @@
+"""Starting runs: which run a workflow id means, and whether there may be another.
+
+A start is optimistic: where memory knows no run of that id, it is written as if there were none, and the storage says whether
+that was so. A new id, the usual case, costs no read.
+
+The rule a newcomer would get wrong: two starts of one id at the same moment meet in memory, since the first is entered as the
+current run before it is durable. The second one's answer shows the first, and waits until it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from google.protobuf.message import Message
+from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
+
+from perdure.engine.core import Outcome, StartDecision, current_run, decide_start, existing_reply, start, validate_start
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.transactions import StaleRun, Transactions, current_row
+from perdure.model.rpc import RpcError, unavailable
+
+StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+ATTEMPTS_MAX = 10
+"""How often a start decides anew because the current run changed under it."""
+
+
+class Starts:
+    """StartWorkflowExecution and SignalWithStartWorkflowExecution."""
+
+    def __init__(self, runs: LiveRuns, transactions: Transactions, room_for_signal: Callable[[LiveRun], Awaitable[None]]) -> None:
+        """`room_for_signal` waits until a run can take another signal."""
+        self._runs = runs
+        self._room_for_signal = room_for_signal
+        self._transactions = transactions
+
+    async def start(self, request: StartRequest) -> Message:
+        """Starts a run, or finds the one that answers the request; what it returns is durable.
+
+        Raises:
+            RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
+        """
+        validate_start(request)
+        for _ in range(ATTEMPTS_MAX):
+            existing = self._runs.get_current(request.namespace, request.workflow_id)
+            try:
+                if existing is not None and not existing.durable_version:
+                    await self._transactions.settled(existing)
+                    continue
+                return await self._decide(request, existing)
+            except StaleRun:
+                if self._runs.get_current(request.namespace, request.workflow_id) is None:
+                    await self._runs.load_current(request.namespace, request.workflow_id)
+        raise unavailable(f"workflow id {request.workflow_id} keeps changing hands; try again")
+
+    async def _decide(self, request: StartRequest, existing: LiveRun | None) -> Message:
+        if existing is None:
+            return await self._start(request, None, terminate=False)
+        current = current_run(existing.run)
+        decision = decide_start(current, request)
+        if decision in (StartDecision.DEDUP, StartDecision.ATTACHED):
+            await self._transactions.settled(existing)
+            return existing_reply(current, request, decision)
+        if decision is StartDecision.USE_EXISTING:
+            return await self._use(existing, request)
+        return await self._start(request, existing, terminate=decision is StartDecision.TERMINATE_EXISTING)
+
+    async def _use(self, existing: LiveRun, request: StartRequest) -> Message:
+        if isinstance(request, SignalWithStartWorkflowExecutionRequest):
+            await self._room_for_signal(existing)
+            if existing.evicted:
+                raise StaleRun
+        outcome = await self._transactions.run(existing, request)
+        return reply_of(outcome)
+
+    async def _start(self, request: StartRequest, existing: LiveRun | None, *, terminate: bool) -> Message:
+        environment = self._transactions.environment
+        environment.begin()
+        replaced = None if existing is None else existing.run
+        try:
+            run, outcome = start(request, environment, replaced if terminate else None)
+        except RpcError:
+            environment.release_reserved()
+            raise
+        except Exception as error:
+            environment.release_reserved()
+            raise self._transactions.broken(request, existing if terminate else None, error) from error
+        live = LiveRun(run, 0)
+        self._runs.add(live, current=True)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transactions.submit(live, outcome, future, current_row(run, replaced))
+        await future
+        return reply_of(outcome)
+
+
+def reply_of(outcome: Outcome) -> Message:
+    """What the core answered."""
+    if outcome.reply is None:
+        raise AssertionError("the core left a request without an answer")
+    return outcome.reply

@@ -1,0 +1,221 @@
+"""One request, one run, one transaction: the core decides, the committer makes it durable, then the outside hears of it.
+
+`run` applies a request to a run in memory and submits what came of it. Effects (a task to a worker, a wake-up, a timer) and
+the answer follow when the storage has said yes; when it says anything else, the run is evicted, reserved pollers wait again,
+and the caller is told to try again.
+
+The rule a newcomer would get wrong: an outcome that changed nothing may still show what is not durable (a signal that was
+received twice shows the first). So even that answer waits for the run's last commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.engine.committer import Committer
+from perdure.engine.core import Outcome, Run, handle
+from perdure.engine.environment import Environment
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.rows import run_write
+from perdure.model.ids import run_id_bytes
+from perdure.model.rpc import RpcError, internal, unavailable
+from perdure.storage.contract import Committed, CurrentRow, Transaction
+
+logger = logging.getLogger("perdure.engine")
+
+
+class StaleRun(Exception):
+    """The storage holds something else than this process believed: load it again, and decide again."""
+
+
+class Transactions:
+    """Where state in memory and durable state meet."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        committer: Committer,
+        runs: LiveRuns,
+        on_durable: Callable[[LiveRun, Outcome], None],
+        on_failed: Callable[[LiveRun, Outcome | None, Committed | None], None],
+    ) -> None:
+        """`on_durable` carries out an outcome's effects; `on_failed` hears of
+        a run whose transaction did not become durable (of None, when the core broke)."""
+        self.environment = environment
+        self._committer = committer
+        self._runs = runs
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, live: LiveRun, request: Any) -> Outcome:
+        """Applies a request to a run and waits until it is durable.
+
+        Raises:
+            RpcError: the request is refused, or could not be made durable (UNAVAILABLE).
+            StaleRun: another process has changed the run.
+        """
+        outcome = self.decide(live, request)
+        if outcome.changed:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self.submit(live, outcome, future)
+            await future
+        elif live.pending:
+            await self.settled(live)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def run_in_background(self, live: LiveRun, request: Any) -> bool:
+        """As `run`, for a request whose answer nobody waits for; False if it changed nothing."""
+        outcome = self.decide(live, request)
+        if outcome.changed:
+            self.submit(live, outcome, None)
+        return outcome.changed
+
+    def decide(self, live: LiveRun, request: Any) -> Outcome:
+        """Applies a request to a run in memory.
+
+        Raises:
+            RpcError: it is refused, and the run is as it was; INTERNAL when the core broke, and the run is evicted.
+        """
+        environment = self.environment
+        environment.begin()
+        try:
+            return handle(live.run, request, environment)
+        except RpcError:
+            environment.release_reserved()
+            raise
+        except Exception as error:
+            environment.release_reserved()
+            raise self.broken(request, live, error) from error
+
+    def broken(self, request: Any, live: LiveRun | None, error: Exception) -> RpcError:
+        """What to answer when the core raised something else than a refusal: the run's state is worth nothing then."""
+        reference = self.environment.new_uuid()
+        logger.error("Handling %s for %r broke; reference %s", type(request).__name__, live, reference, exc_info=error)
+        if live is not None:
+            self._runs.evict(live)
+            self._on_failed(live, None, None)
+        return internal(f"the engine could not handle {type(request).__name__}; its log says why under reference {reference}")
+
+    def submit(self, live: LiveRun, outcome: Outcome, future: asyncio.Future[None] | None, current: CurrentRow | None = None) -> None:
+        """Sends an outcome on its way to the storage; `future` is done when it is durable, or fails."""
+        run = live.run
+        writes = [run_write(outcome, live.version, len(run.buffered) - len(outcome.buffered))]
+        live.version += 1
+        members = [(live, outcome)]
+        for other, added in ((outcome.terminated, False), (outcome.new_run, True)):
+            if other is None:
+                continue
+            follower = self._member(other, added)
+            writes.append(run_write(other, follower.version, len(other.run.buffered) - len(other.buffered)))
+            follower.version += 1
+            members.append((follower, other))
+            if added:
+                current = current_row(other.run, replaces=run)
+        self._committer.submit(Transaction(writes, current), _Commit(self, members, future))
+
+    def _member(self, outcome: Outcome, added: bool) -> LiveRun:
+        if added:
+            live = LiveRun(outcome.run, 0)
+            self._runs.add(live, current=True)
+            return live
+        found = self._runs.get(outcome.run.run_id)
+        if found is None:
+            raise RuntimeError(f"run {outcome.run.run_id} was dropped while a transaction was made of it")
+        return found
+
+    async def settled(self, live: LiveRun) -> None:
+        """Waits until what has been submitted for a run by now is durable.
+
+        Raises:
+            RpcError: UNAVAILABLE if it did not become so.
+            StaleRun: another process has changed the run.
+        """
+        if live.pending:
+            future: asyncio.Future[None] = self._loop.create_future()
+            live.waiting.append((live.version, future))
+            await future
+
+    def finish(self, members: list[tuple[LiveRun, Outcome]], answer: Committed, future: asyncio.Future[None] | None) -> None:
+        """What follows the storage's answer."""
+        if answer is Committed.YES:
+            error = None
+            for live, outcome in members:
+                live.durable_version += 1
+                live.durable_next_event_id = outcome.first_event_id + len(outcome.events)
+                self._on_durable(live, outcome)
+        else:
+            error = self._not_durable(members, answer)
+        for live, _ in members:
+            if live.waiting:
+                _tell_waiting(live, error)
+        if future is not None:
+            settle(future, error)
+
+    def _not_durable(self, members: list[tuple[LiveRun, Outcome]], answer: Committed) -> Exception:
+        for live, outcome in members:
+            self._runs.evict(live)
+            self._on_failed(live, outcome, answer)
+        if answer is Committed.CONFLICT:
+            return StaleRun()
+        run = members[0][0].run
+        what = "may not be durable" if answer is Committed.UNKNOWN else "could not be made durable"
+        return unavailable(f"a change to workflow {run.workflow_id} {what}: the storage failed (see the engine's log); try again")
+
+
+class _Commit:
+    """Hears what became of one transaction."""
+
+    __slots__ = ("_future", "_members", "_transactions")
+
+    def __init__(self, transactions: Transactions, members: list[tuple[LiveRun, Outcome]], future: asyncio.Future[None] | None) -> None:
+        self._transactions = transactions
+        self._members = members
+        self._future = future
+
+    def __call__(self, answer: Committed) -> None:
+        self._transactions.finish(self._members, answer, self._future)
+
+
+def _tell_waiting(live: LiveRun, error: Exception | None) -> None:
+    still: list[tuple[int, asyncio.Future[None]]] = []
+    for version, future in live.waiting:
+        if error is None and version > live.durable_version:
+            still.append((version, future))
+        else:
+            settle(future, error)
+    live.waiting = still
+
+
+def settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    """Ends a future, if nobody has cancelled it."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # whoever waits gets it; nobody may be waiting any more
+
+
+def current_row(run: Run, replaces: Run | None) -> CurrentRow:
+    """That a workflow id means this run from now on."""
+    return CurrentRow(
+        run.namespace,
+        run.workflow_id,
+        run_id_bytes(run.run_id),
+        run.start_request_id,
+        None if replaces is None else run_id_bytes(replaces.run_id),
+    )
+
+
+def close_event_of(outcome: Outcome) -> HistoryEvent | None:
+    """The event with which an outcome closed its run; None if it did not."""
+    return outcome.events[-1] if outcome.run.closed and outcome.events else None

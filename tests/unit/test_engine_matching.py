@@ -1,0 +1,165 @@
+"""Matching brings each task to one poller, loses none, and holds no more of a backlog than its bound."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from perdure.engine import matching as module
+from perdure.engine.core import TaskKind
+from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
+from perdure.testing import ManualClock
+
+KEY = QueueKey(TaskKind.ACTIVITY, "default", "q")
+
+
+class Fixture:
+    """An engine whose `start` delivers the task's name at once, unless the task is stale."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.stale: set[str] = set()
+        self.started: list[str] = []
+        self.reads = 0
+        self.on_read: Callable[[TaskQueue], None] = lambda queue: None
+        self.matching = Matching(self.clock, self.start, self.hand_over, self.read)
+
+    def start(self, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
+        if task.run_id in self.stale:
+            poller.release()
+        else:
+            self.started.append(task.run_id)
+            poller.deliver(task.run_id)
+
+    def hand_over(self, orphan: Any, poller: Poller) -> bool:
+        return poller.deliver(orphan)
+
+    def read(self, queue: TaskQueue) -> None:
+        self.reads += 1
+        self.on_read(queue)
+
+    def poll(self, key: QueueKey = KEY) -> "asyncio.Task[Any]":
+        return asyncio.create_task(self.matching.poll(key, "me", "r", True, None))
+
+
+async def turn() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_waiting_poll_gets_the_task_that_comes() -> None:
+    f = Fixture()
+    poll = f.poll()
+    await turn()
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    assert await poll == "a"
+
+
+async def test_a_task_that_waits_goes_to_the_poll_that_comes_and_order_is_kept() -> None:
+    f = Fixture()
+    for name in "abc":
+        f.matching.queue(KEY).add_ready(ReadyTask(name, 1))
+    assert [await f.poll() for _ in "abc"] == ["a", "b", "c"]
+
+
+async def test_stale_tasks_are_passed_over_without_recursion() -> None:
+    f = Fixture()
+    names = [str(i) for i in range(5000)]
+    f.stale = set(names)
+    for name in names:
+        f.matching.queue(KEY).add_ready(ReadyTask(name, 1))
+    poll = f.poll()
+    await turn()
+    assert not poll.done()
+    f.matching.queue(KEY).add_ready(ReadyTask("good", 1))
+    assert await poll == "good"
+
+
+async def test_a_cancelled_poll_takes_no_task_with_it() -> None:
+    f = Fixture()
+    first, second = f.poll(), f.poll()
+    await turn()
+    first.cancel()
+    await turn()
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    assert await second == "a"
+
+
+async def test_reserve_takes_a_poller_once_and_release_gives_it_back() -> None:
+    f = Fixture()
+    poll = f.poll()
+    await turn()
+    poller = f.matching.reserve(KEY)
+    assert poller is not None
+    assert f.matching.reserve(KEY) is None
+    poller.release()
+    again = f.matching.reserve(KEY)
+    assert again is poller
+    again.deliver("task")
+    assert await poll == "task"
+
+
+async def test_nothing_is_reserved_past_tasks_that_wait() -> None:
+    f = Fixture()
+    f.matching.queue(KEY).ready.append(ReadyTask("older", 1))
+    f.matching.queue(KEY).pollers.clear()
+    assert f.matching.reserve(KEY) is None
+
+
+async def test_a_poll_ends_empty_after_its_time() -> None:
+    f = Fixture()
+    poll = f.poll()
+    await f.clock.advance(module.POLL_SECONDS + 1)
+    assert poll.done()
+    assert poll.result() is None
+    assert f.matching.find(KEY) is None, "a queue that nobody uses is forgotten"
+
+
+async def test_an_orphan_goes_to_the_next_poll() -> None:
+    f = Fixture()
+    f.matching.adopt("orphan", KEY)
+    assert await f.poll() == "orphan"
+    poll = f.poll()
+    await turn()
+    f.matching.adopt("another", KEY)
+    assert await poll == "another"
+
+
+async def test_a_backlog_beyond_the_bound_is_read_from_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Fixture()
+    monkeypatch.setattr(module, "READY_TASKS_MAX", 10)
+    queue = f.matching.queue(KEY)
+    stored = [ReadyTask(f"{i:03}", 1) for i in range(25)]
+    taken: list[str] = []
+
+    def read(queue: TaskQueue) -> None:
+        left = [task for task in stored if task.run_id not in taken]
+        f.matching.refill(queue, left[:8], None if len(left) <= 8 else module.Waiting(b"x", 1))
+
+    f.on_read = read
+    for task in stored:
+        queue.add_ready(task)
+    assert len(queue.ready) == 10
+    while len(taken) < 25:
+        taken.append(await asyncio.wait_for(f.poll(), 5))
+    assert sorted(set(taken)) == [task.run_id for task in stored]
+
+
+async def test_a_queue_that_nobody_polls_is_named_with_those_that_are(caplog: pytest.LogCaptureFixture) -> None:
+    f = Fixture()
+    poll = f.poll(QueueKey(TaskKind.ACTIVITY, "default", "polled"))
+    await turn()
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    await f.clock.advance(module.UNPOLLED_WARNING_SECONDS + 1)
+    assert '"q", which no worker polls; queues with a worker: "polled"' in caplog.text
+    poll.cancel()
+
+
+async def test_close_answers_every_poll_and_later_ones_at_once() -> None:
+    f = Fixture()
+    poll = f.poll()
+    await turn()
+    f.matching.close()
+    assert await poll is None
+    assert await f.poll() is None
