@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from temporalio.common import Priority, SearchAttributeKey, TypedSearchAttributes
+    from temporalio.converter import PayloadCodec, PayloadConverter
+
     from perdure.client.client import WorkflowClient
     from perdure.client.descriptions import PendingActivity, WorkflowDescription, WorkflowStatus
     from perdure.client.handle import WorkflowHandle
     from perdure.client.history import HistoryEvent, WorkflowHistory
     from perdure.model.clock import Clock, SystemClock
-    from perdure.model.conversion import DataConverter, PayloadCodec, PayloadConverter
+    from perdure.model.conversion import DataConverter
     from perdure.model.decorators import activity, workflow
     from perdure.model.definitions import ActivityDefinition, WorkflowDefinition
     from perdure.model.errors import (
@@ -65,13 +68,10 @@ if TYPE_CHECKING:
         ActivityOptionsDict,
         CancellationType,
         ChildWorkflowOptions,
-        Priority,
         QueryRejectCondition,
         RetryPolicy,
-        SearchAttributeKey,
         StartWorkflowOptions,
         StartWorkflowOptionsDict,
-        TypedSearchAttributes,
         WorkflowIdConflictPolicy,
         WorkflowIdReusePolicy,
     )
@@ -91,16 +91,18 @@ _HOMES = {
     "model.decorators": "activity workflow",
     "model.definitions": "ActivityDefinition WorkflowDefinition",
     "model.errors": (
-        "ActivityCancelled ActivityError ActivityTimedOut ApplicationError ChildWorkflowFailed ClientError ConfigError DefinitionError "
-        "DeterminismViolation EngineUnavailable ExecutionFailed InvalidInput NondeterminismError PerdureError PollError ProcessError "
-        "QueryFailed QueryRejected RequestRefused RetryState SchemaTooNew ServerFailure ShutdownFailed StartFailed StorageCorrupt "
-        "StorageError StorageLocked TimeoutType UnknownEngine UnknownName UsageError WorkerError WorkflowAlreadyStarted WorkflowCancelled WorkflowClosed WorkflowError "
+        "ActivityCancelled ActivityError ActivityTimedOut ApplicationError ChildWorkflowFailed ClientError ConfigError "
+        "DefinitionError DeterminismViolation EngineUnavailable ExecutionFailed InvalidInput NondeterminismError "
+        "PerdureError PollError ProcessError QueryFailed QueryRejected RequestRefused RetryState SchemaTooNew "
+        "ServerFailure ShutdownFailed StartFailed StorageCorrupt StorageError StorageLocked TimeoutType UnknownEngine "
+        "UnknownName UsageError WorkerError WorkflowAlreadyStarted WorkflowCancelled WorkflowClosed WorkflowError "
         "WorkflowFailed WorkflowNotFound WorkflowTerminated WorkflowTimedOut"
     ),
     "model.messages": "Query Signal query signal",
     "model.options": (
-        "ActivityOptions ActivityOptionsDict CancellationType ChildWorkflowOptions Priority QueryRejectCondition RetryPolicy "
-        "SearchAttributeKey StartWorkflowOptions StartWorkflowOptionsDict TypedSearchAttributes WorkflowIdConflictPolicy WorkflowIdReusePolicy"
+        "ActivityOptions ActivityOptionsDict CancellationType ChildWorkflowOptions Priority QueryRejectCondition "
+        "RetryPolicy SearchAttributeKey StartWorkflowOptions StartWorkflowOptionsDict TypedSearchAttributes "
+        "WorkflowIdConflictPolicy WorkflowIdReusePolicy"
     ),
     "runtime.context": "WorkflowContext",
     "runtime.processor": "EventProcessor",

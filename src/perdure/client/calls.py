@@ -20,6 +20,7 @@ from perdure.model.errors import (
     EngineUnavailable,
     QueryFailed,
     RequestRefused,
+    UsageError,
     WorkflowAlreadyStarted,
     WorkflowClosed,
     WorkflowNotFound,
@@ -27,7 +28,7 @@ from perdure.model.errors import (
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "checked_id"]
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -37,6 +38,8 @@ RETRY_SECONDS = 10.0
 """How long a call is tried again, in all; then the error is the caller's."""
 RETRY_FIRST_SECONDS = 0.02
 RETRY_PAUSE_MAX_SECONDS = 1.0
+ID_CHARACTERS_MAX = 1000
+"""Temporal's limit of an id."""
 _AGAIN = frozenset((StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED))
 
 
@@ -144,8 +147,6 @@ _TRANSLATIONS: dict[StatusCode, Callable[[RpcError, str], ClientError]] = {
 
 def checked_id(workflow_id: Any, where: str) -> str:
     """The id; UsageError when it cannot be one."""
-    from perdure.model.errors import UsageError
-
     if workflow_id is None:
         raise UsageError(f"{where} needs an id: the name of what the workflow is about, as in id=order.id")
     if not isinstance(workflow_id, str) or not workflow_id:
@@ -153,6 +154,3 @@ def checked_id(workflow_id: Any, where: str) -> str:
     if len(workflow_id) > ID_CHARACTERS_MAX:
         raise UsageError(f"{where}: the id has {len(workflow_id)} characters, and {ID_CHARACTERS_MAX} are allowed; shorten it")
     return workflow_id
-
-
-ID_CHARACTERS_MAX = 1000

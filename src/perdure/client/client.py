@@ -4,77 +4,36 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import Any, overload
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
-from typing_extensions import TypeVar, TypeVarTuple, Unpack
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from typing_extensions import TypeVar, TypeVarTuple
 
 from perdure.client.calls import Caller, checked_id
+from perdure.client.connecting import Connecting
 from perdure.client.descriptions import WorkflowDescription
-from perdure.client.handle import WorkflowHandle, signal_payloads
+from perdure.client.handle import WorkflowHandle
 from perdure.client.history import WorkflowHistory
-from perdure.client.starting import Target, start_options, target_of, write_start
+from perdure.client.starts import Starts
 from perdure.model.clock import Clock, SystemClock
 from perdure.model.conversion import DataConverter
-from perdure.model.errors import UsageError, WorkflowAlreadyStarted
+from perdure.model.errors import UsageError
 from perdure.model.messages import QueryDefinition, SignalDefinition
-from perdure.model.options import (
-    QueryRejectCondition,
-    StartWorkflowOptions,
-    StartWorkflowOptionsDict,
-    WorkflowIdConflictPolicy,
-    WorkflowIdReusePolicy,
-)
+from perdure.model.options import QueryRejectCondition
 from perdure.model.suggestions import missing_attribute
 from perdure.service.connect import Connection, connect
 from perdure.service.contract import WorkflowService
 
-if TYPE_CHECKING:
-    from perdure.runtime.context import WorkflowContext
-
-__all__ = ["WorkflowClass", "WorkflowClient"]
+__all__ = ["WorkflowClient"]
 
 T = TypeVar("T")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 D = TypeVar("D", default=Any)
 Ts = TypeVarTuple("Ts")
 
 
-class WorkflowClass(Protocol[Unpack[Ts], R_co]):
-    """What type checkers see of a workflow class: its `run`."""
-
-    def run(self, ctx: WorkflowContext, /, *args: Unpack[Ts]) -> Coroutine[Any, Any, R_co]: ...
-
-
-class _Connecting:
-    """What `connect` gives: awaited it is the client, entered with `async with` it is closed at the end."""
-
-    def __init__(self, open_client: Callable[[], Coroutine[Any, Any, WorkflowClient]]) -> None:
-        self._open = open_client
-        self._client: WorkflowClient | None = None
-
-    def __await__(self) -> Generator[Any, Any, WorkflowClient]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> WorkflowClient:
-        self._client = await self._open()
-        return self._client
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    def __getattr__(self, name: str) -> Any:
-        raise missing_attribute("what WorkflowClient.connect(…) returns", name, (), dict.fromkeys((name,), _CONNECT_FIRST))
-
-
-_CONNECT_FIRST = "`async with WorkflowClient.connect(…) as client`, or `client = await WorkflowClient.connect(…)`, and use the client"
-
-
-class WorkflowClient:
+class WorkflowClient(Starts):
     """Starts workflows and speaks to them. Get one from `WorkflowClient.connect(url)`.
 
     `service`, `namespace`, `converter`, `identity` and `clock` are for workers and for those who build on the client.
@@ -92,15 +51,8 @@ class WorkflowClient:
     ) -> None:
         if isinstance(service, str):
             raise UsageError(f"say WorkflowClient.connect({service!r}), with `async with` or `await`")
-        if data_converter is not None and not isinstance(data_converter, DataConverter):
-            raise UsageError(f"data_converter is {data_converter!r}; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
-        self._caller = Caller(
-            service,
-            namespace,
-            data_converter or DataConverter.default,
-            identity or f"{os.getpid()}@{socket.gethostname()}",
-            clock or SystemClock(),
-        )
+        converter = _checked_converter(data_converter)
+        super().__init__(Caller(service, namespace, converter, identity or f"{os.getpid()}@{socket.gethostname()}", clock or SystemClock()))
         self._connection = connection
 
     @staticmethod
@@ -111,7 +63,7 @@ class WorkflowClient:
         data_converter: DataConverter | None = None,
         identity: str | None = None,
         clock: Clock | None = None,
-    ) -> _Connecting:
+    ) -> Connecting:
         """A client of the engine at `url`: await it, or enter it with `async with`, which closes it at the end.
 
         The URL is that of the environment variable PERDURE_ENGINE, or `sqlite:///perdure.db`, when none is given. Clients and workers of
@@ -126,7 +78,12 @@ class WorkflowClient:
             connection = await connect(url, clock=clock)
             try:
                 client = WorkflowClient(
-                    connection.service, namespace=namespace, data_converter=data_converter, identity=identity, clock=clock, connection=connection
+                    connection.service,
+                    namespace=namespace,
+                    data_converter=data_converter,
+                    identity=identity,
+                    clock=clock,
+                    connection=connection,
                 )
                 await client._caller.call(connection.service.describe_namespace, DescribeNamespaceRequest(namespace=namespace))
             except BaseException:
@@ -134,7 +91,7 @@ class WorkflowClient:
                 raise
             return client
 
-        return _Connecting(open_client)
+        return Connecting(open_client)
 
     @property
     def service(self) -> WorkflowService:
@@ -168,204 +125,17 @@ class WorkflowClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    # --- starting ---------------------------------------------------------------------------------------------------
-
-    @overload
-    async def start_workflow(
-        self,
-        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[R]: ...
-    @overload
-    async def start_workflow(
-        self,
-        workflow: type[WorkflowClass[Unpack[Ts], R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[R]: ...
-    @overload
-    async def start_workflow(  # pyright: ignore[reportInvalidTypeVarUse]
-        self,
-        workflow: str,
-        /,
-        *args: Any,
-        id: str,
-        result_type: type[D] = ...,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[D]: ...
-    async def start_workflow(
-        self, workflow: Any, /, *args: Any, id: Any = None, result_type: Any = None, options: StartWorkflowOptions | None = None, **given: Any
-    ) -> WorkflowHandle[Any]:
-        """Starts a workflow; it is durable when this returns.
-
-        Temporal's defaults hold: an id whose workflow has ended may be used again, one that is running may not.
-
-        Raises:
-            WorkflowAlreadyStarted: the id is taken (`id_reuse_policy` and `id_conflict_policy` say otherwise).
-        """
-        target = target_of(workflow, args, result_type, self.converter)
-        handle, _ = await self._start(target, id, start_options(options, given), "start_workflow")
-        return handle
-
-    async def _start(self, target: Target, id: Any, options: StartWorkflowOptions, where: str) -> tuple[WorkflowHandle[Any], bool]:
-        """The handle, and whether this call started the run."""
-        self._caller.check_open()
-        request = StartWorkflowExecutionRequest()
-        write_start(request, self._caller, target, id, options, where)
-        response = await self._caller.call(self.service.start_workflow_execution, request, request.workflow_id)
-        return WorkflowHandle(self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type), response.started
-
-    @overload
-    async def execute_workflow(
-        self,
-        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> R: ...
-    @overload
-    async def execute_workflow(
-        self,
-        workflow: type[WorkflowClass[Unpack[Ts], R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> R: ...
-    @overload
-    async def execute_workflow(  # pyright: ignore[reportInvalidTypeVarUse]
-        self,
-        workflow: str,
-        /,
-        *args: Any,
-        id: str,
-        result_type: type[D] = ...,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> D: ...
-    async def execute_workflow(
-        self, workflow: Any, /, *args: Any, id: Any = None, result_type: Any = None, options: StartWorkflowOptions | None = None, **given: Any
-    ) -> Any:
-        """Runs a workflow and gives its result. Safe to repeat, after a crash too: the id decides.
-
-        A workflow with that id that is running is joined; one that completed gives its result; one that failed, timed out, was cancelled or
-        terminated raises that. `id_reuse_policy` says otherwise (ALLOW_DUPLICATE: run again what has ended; ALLOW_DUPLICATE_FAILED_ONLY: run
-        again what did not complete).
-
-        Raises:
-            WorkflowFailed: it failed; the cause says why.
-            WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut: it ended so.
-            WorkflowAlreadyStarted: the id belongs to a workflow of another type.
-        """
-        chosen = start_options(options, given)
-        if chosen.id_reuse_policy is None:
-            given["id_reuse_policy"] = WorkflowIdReusePolicy.REJECT_DUPLICATE
-        if chosen.id_conflict_policy is None and chosen.id_reuse_policy is not WorkflowIdReusePolicy.TERMINATE_IF_RUNNING:
-            given["id_conflict_policy"] = WorkflowIdConflictPolicy.USE_EXISTING
-        target = target_of(workflow, args, result_type, self.converter)
-        try:
-            handle, started = await self._start(target, id, start_options(options, given), "execute_workflow")
-        except WorkflowAlreadyStarted as taken:
-            if chosen.id_conflict_policy is WorkflowIdConflictPolicy.FAIL:
-                raise
-            handle, started = WorkflowHandle(self._caller, id, first_run_id=taken.run_id, result_type=target.result_type), False
-        if not started:
-            await self._check_type(handle, target.name)
-        return await handle.result()
-
-    async def _check_type(self, handle: WorkflowHandle[Any], wanted: str) -> None:
-        found = (await handle.describe()).workflow_type
-        if found != wanted:
-            raise WorkflowAlreadyStarted(
-                f"the id {handle.id!r} belongs to a workflow of type {found!r}, not {wanted!r}; take another id",
-                workflow_id=handle.id,
-                run_id=handle.first_run_id,
-                workflow_type=found,
-            )
-
-    @overload
-    async def signal_with_start(
-        self,
-        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        signal: object,
-        signal_args: Sequence[Any] = (),
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[R]: ...
-    @overload
-    async def signal_with_start(
-        self,
-        workflow: type[WorkflowClass[Unpack[Ts], R]],
-        /,
-        *args: Unpack[Ts],
-        id: str,
-        signal: object,
-        signal_args: Sequence[Any] = (),
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[R]: ...
-    @overload
-    async def signal_with_start(  # pyright: ignore[reportInvalidTypeVarUse]
-        self,
-        workflow: str,
-        /,
-        *args: Any,
-        id: str,
-        signal: object,
-        signal_args: Sequence[Any] = (),
-        result_type: type[D] = ...,
-        options: StartWorkflowOptions | None = None,
-        **given: Unpack[StartWorkflowOptionsDict],
-    ) -> WorkflowHandle[D]: ...
-    async def signal_with_start(
-        self,
-        workflow: Any,
-        /,
-        *args: Any,
-        id: Any = None,
-        signal: Any = None,
-        signal_args: Sequence[Any] = (),
-        result_type: Any = None,
-        options: StartWorkflowOptions | None = None,
-        **given: Any,
-    ) -> WorkflowHandle[Any]:
-        """Signals the workflow of that id, starting it first when it does not run, in one transaction.
-
-        `signal` is an instance of a `@signal` class, or a name or `Signal` with `signal_args`.
-        """
-        self._caller.check_open()
-        if signal is None:
-            raise UsageError("signal_with_start needs signal=…: an instance of a @signal class, or a name with signal_args=[…]")
-        target = target_of(workflow, args, result_type, self.converter)
-        request = SignalWithStartWorkflowExecutionRequest()
-        write_start(request, self._caller, target, id, start_options(options, given), "signal_with_start")
-        request.signal_name, payloads = signal_payloads(signal, signal_args, self.converter)
-        if payloads:
-            request.signal_input.payloads.extend(payloads)
-        response = await self._caller.call(self.service.signal_with_start_workflow_execution, request, request.workflow_id)
-        return WorkflowHandle(self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type)
-
     # --- by id ------------------------------------------------------------------------------------------------------
 
-    def get_workflow_handle(self, id: str, *, run_id: str = "", result_type: type[D] = ...) -> WorkflowHandle[D]:  # type: ignore[assignment]  # pyright: ignore[reportInvalidTypeVarUse]
+    def get_workflow_handle(
+        self,
+        id: str,
+        *,
+        run_id: str = "",
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+    ) -> WorkflowHandle[D]:
         """A handle on the workflow of that id (on one run of it when `run_id` is given); the engine is not asked."""
-        return WorkflowHandle(
-            self._caller, checked_id(id, "get_workflow_handle"), run_id=run_id, result_type=None if result_type is ... else result_type
-        )
+        return WorkflowHandle(self._caller, checked_id(id, "get_workflow_handle"), run_id=run_id, result_type=result_type)
 
     @overload
     async def signal_workflow(self, id: str, signal: SignalDefinition[T] | Callable[[Any, T], object], arg: T, /) -> None: ...
@@ -383,11 +153,17 @@ class WorkflowClient:
     ) -> T: ...
     @overload
     async def query_workflow(
-        self, id: str, query: Callable[[Any, Unpack[Ts]], T], /, *args: Unpack[Ts], reject_condition: QueryRejectCondition | None = None
+        self, id: str, query: Callable[[Any, *Ts], T], /, *args: *Ts, reject_condition: QueryRejectCondition | None = None
     ) -> T: ...
     @overload
-    async def query_workflow(  # pyright: ignore[reportInvalidTypeVarUse]
-        self, id: str, query: str, /, *args: Any, result_type: type[D] = ..., reject_condition: QueryRejectCondition | None = None
+    async def query_workflow(
+        self,
+        id: str,
+        query: str,
+        /,
+        *args: Any,
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+        reject_condition: QueryRejectCondition | None = None,
     ) -> D: ...
     async def query_workflow(
         self, id: str, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None
@@ -395,7 +171,12 @@ class WorkflowClient:
         """`WorkflowHandle.query` by id."""
         return await self.get_workflow_handle(id).query(query, *args, result_type=result_type, reject_condition=reject_condition)
 
-    async def result(self, id: str, *, result_type: type[D] = ...) -> D:  # type: ignore[assignment]  # pyright: ignore[reportInvalidTypeVarUse]
+    async def result(
+        self,
+        id: str,
+        *,
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+    ) -> D:
         """`WorkflowHandle.result` by id."""
         return await self.get_workflow_handle(id, result_type=result_type).result()
 
@@ -421,6 +202,14 @@ class WorkflowClient:
     def __repr__(self) -> str:
         where = self._connection.url if self._connection is not None else repr(self._caller.service)
         return f"<WorkflowClient {where}{' closed' if self._caller.closed else ''}>"
+
+
+def _checked_converter(given: Any) -> DataConverter:
+    if given is None:
+        return DataConverter.default
+    if not isinstance(given, DataConverter):
+        raise UsageError(f"data_converter is {given!r}; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
+    return given
 
 
 _NAMES = (

@@ -62,7 +62,9 @@ class WorkflowHandle(Generic[R]):
         return value
 
     @overload
-    async def signal(self, signal: SignalDefinition[T] | Callable[[Any, T], object], arg: T, /, *, request_id: str | None = None) -> None: ...
+    async def signal(
+        self, signal: SignalDefinition[T] | Callable[[Any, T], object], arg: T, /, *, request_id: str | None = None
+    ) -> None: ...
     @overload
     async def signal(self, signal: str, /, *args: Any, request_id: str | None = None) -> None: ...
     @overload
@@ -90,15 +92,18 @@ class WorkflowHandle(Generic[R]):
     ) -> T: ...
     @overload
     async def query(
-        self, query: Callable[[Any, Unpack[Ts]], T], /, *args: Unpack[Ts], reject_condition: QueryRejectCondition | None = None
+        self, query: Callable[[Any, Unpack[Ts]], T], /, *args: *Ts, reject_condition: QueryRejectCondition | None = None
     ) -> T: ...
     @overload
-    async def query(  # pyright: ignore[reportInvalidTypeVarUse]
-        self, query: str, /, *args: Any, result_type: type[D] = ..., reject_condition: QueryRejectCondition | None = None
-    ) -> D: ...
     async def query(
-        self, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None
-    ) -> Any:
+        self,
+        query: str,
+        /,
+        *args: Any,
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+        reject_condition: QueryRejectCondition | None = None,
+    ) -> D: ...
+    async def query(self, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None) -> Any:
         """Asks the workflow's code, which must be on a worker that polls; nothing is recorded.
 
         Raises:
@@ -118,7 +123,9 @@ class WorkflowHandle(Generic[R]):
         response = await self._caller.call(self._caller.service.query_workflow, request, self.id)
         if response.HasField("query_rejected"):
             status = WorkflowStatus(response.query_rejected.status).name
-            raise QueryRejected(f"workflow {self.id!r} is {status}; leave out reject_condition to query it all the same", workflow_status=status)
+            raise QueryRejected(
+                f"workflow {self.id!r} is {status}; leave out reject_condition to query it all the same", workflow_status=status
+            )
         payloads = response.query_result.payloads
         return self._caller.converter.from_payload(payloads[0], result_type or _answer_type(query)) if payloads else None
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 from google.protobuf import json_format
 from temporalio.api.enums.v1 import EventType
@@ -31,7 +31,9 @@ class HistoryEvent:
 
     @cached_property
     def type(self) -> str:
-        name: str = EventType.Name(self._message.event_type) if self._message.event_type in EventType.values() else str(self._message.event_type)
+        name: str = (
+            EventType.Name(self._message.event_type) if self._message.event_type in EventType.values() else str(self._message.event_type)
+        )
         return "".join(part.capitalize() for part in name.removeprefix("EVENT_TYPE_").split("_"))
 
     @cached_property
@@ -69,7 +71,11 @@ class WorkflowHistory(Sequence[HistoryEvent]):
         history = History(events=[each.message for each in self.events])
         return json.dumps(json_format.MessageToDict(history), indent=2)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> HistoryEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[HistoryEvent]: ...
+    def __getitem__(self, index: int | slice) -> HistoryEvent | Sequence[HistoryEvent]:
         return self.events[index]
 
     def __len__(self) -> int:

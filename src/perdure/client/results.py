@@ -65,7 +65,9 @@ def _outcome(converter: DataConverter, event: HistoryEvent, workflow_id: str, ru
 
 
 def _unknown(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str) -> PerdureError:
-    return PerdureError(f"workflow {workflow_id!r} ended with an event of type {event.event_type}, which this release does not know; upgrade")
+    return PerdureError(
+        f"workflow {workflow_id!r} ended with an event of type {event.event_type}, which this release does not know; upgrade"
+    )
 
 
 def _failed(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str) -> PerdureError:
@@ -84,7 +86,9 @@ def _failed(converter: DataConverter, event: HistoryEvent, workflow_id: str, run
 
 def _timed_out(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str) -> PerdureError:
     return WorkflowTimedOut(
-        f"workflow {workflow_id!r} timed out; give it a longer execution_timeout or run_timeout, or none", workflow_id=workflow_id, run_id=run_id
+        f"workflow {workflow_id!r} timed out; give it a longer execution_timeout or run_timeout, or none",
+        workflow_id=workflow_id,
+        run_id=run_id,
     )
 
 
@@ -112,7 +116,9 @@ def _terminated(converter: DataConverter, event: HistoryEvent, workflow_id: str,
 
 def _continued(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str) -> PerdureError:
     next_run = event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
-    return PerdureError(f"run {run_id} of workflow {workflow_id!r} continued as run {next_run}; leave out follow_runs=False to get its result")
+    return PerdureError(
+        f"run {run_id} of workflow {workflow_id!r} continued as run {next_run}; leave out follow_runs=False to get its result"
+    )
 
 
 _ENDS: dict[int, Callable[[DataConverter, HistoryEvent, str, str], PerdureError]] = {

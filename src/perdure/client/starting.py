@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from perdure.model.errors import UsageError
 from perdure.model.ids import uuid4_text
 from perdure.model.options import StartWorkflowOptions, TypedSearchAttributes
 
-__all__ = ["Target", "encode_arguments", "start_options", "target_of", "write_start"]
+__all__ = ["Target", "start_options", "target_of", "write_start"]
 
 StartMessage = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
@@ -46,11 +46,12 @@ def target_of(workflow: Any, args: Sequence[Any], result_type: Any, converter: D
 _DEFAULT = StartWorkflowOptions()
 
 
-def start_options(options: StartWorkflowOptions | None, given: Mapping[str, Any]) -> StartWorkflowOptions:
+def start_options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOptions:
     """The options object with the keyword arguments over it; UsageError for a name that does not exist."""
     if options is not None and not isinstance(options, StartWorkflowOptions):
         raise UsageError(f"options is {options!r}; give StartWorkflowOptions(…), or the options as keyword arguments")
-    return (options or _DEFAULT).merged(given) if given else options or _DEFAULT
+    chosen: StartWorkflowOptions = options or _DEFAULT
+    return chosen.merged(given) if given else chosen
 
 
 def write_start(request: StartMessage, caller: Caller, target: Target, workflow_id: Any, options: StartWorkflowOptions, where: str) -> None:
@@ -104,23 +105,43 @@ def _write_cron(request: StartMessage, cron: str, converter: DataConverter) -> N
         request.cron_schedule = cron
 
 
-_WRITERS: Mapping[str, Any] = {
-    "execution_timeout": lambda request, value, _: set_duration(request.workflow_execution_timeout, value, "execution_timeout"),
-    "run_timeout": lambda request, value, _: set_duration(request.workflow_run_timeout, value, "run_timeout"),
-    "task_timeout": lambda request, value, _: set_duration(request.workflow_task_timeout, value, "task_timeout"),
-    "start_delay": lambda request, value, _: set_duration(request.workflow_start_delay, value, "start_delay"),
+def _write_execution_timeout(request: StartMessage, value: Any, converter: DataConverter) -> None:
+    set_duration(request.workflow_execution_timeout, value, "execution_timeout")
+
+
+def _write_run_timeout(request: StartMessage, value: Any, converter: DataConverter) -> None:
+    set_duration(request.workflow_run_timeout, value, "run_timeout")
+
+
+def _write_task_timeout(request: StartMessage, value: Any, converter: DataConverter) -> None:
+    set_duration(request.workflow_task_timeout, value, "task_timeout")
+
+
+def _write_start_delay(request: StartMessage, value: Any, converter: DataConverter) -> None:
+    set_duration(request.workflow_start_delay, value, "start_delay")
+
+
+def _write_retry_policy(request: StartMessage, policy: Any, converter: DataConverter) -> None:
+    policy.apply_to_proto(request.retry_policy)
+
+
+def _write_priority(request: StartMessage, priority: Any, converter: DataConverter) -> None:
+    request.priority.CopyFrom(priority._to_proto())
+
+
+_WRITERS: Mapping[str, Callable[[StartMessage, Any, DataConverter], None]] = {
+    "execution_timeout": _write_execution_timeout,
+    "run_timeout": _write_run_timeout,
+    "task_timeout": _write_task_timeout,
+    "start_delay": _write_start_delay,
     "id_reuse_policy": _write_reuse,
     "id_conflict_policy": _write_conflict,
-    "retry_policy": lambda request, value, _: value.apply_to_proto(request.retry_policy),
+    "retry_policy": _write_retry_policy,
     "cron_schedule": _write_cron,
     "memo": _write_memo,
     "search_attributes": _write_search_attributes,
-    "priority": lambda request, value, _: request.priority.CopyFrom(value._to_proto()),
+    "priority": _write_priority,
     "static_summary": _write_summary,
     "static_details": _write_details,
 }
 _PLAIN = tuple(each.name for each in fields(StartWorkflowOptions) if each.name in _WRITERS)
-
-
-def encode_arguments(converter: DataConverter, args: Sequence[Any], where: str) -> list[Payload]:
-    return converter.encode_values(args, (), where) if args else []

@@ -41,8 +41,7 @@ class DataConverter:
         codec: PayloadCodec | None = None,
         failure_converter: temporalio.converter.FailureConverter | None = None,
     ) -> None:
-        if payload_converter is not None and not isinstance(payload_converter, PayloadConverter):
-            raise UsageError(f"payload_converter is {payload_converter!r}; give an instance of temporalio.converter.PayloadConverter")
+        _check_converter(payload_converter)
         self._fast = payload_converter is None
         self.payload_converter = payload_converter or _FAST
         self.codec = codec
@@ -83,7 +82,9 @@ class DataConverter:
         try:
             return self.payload_converter.to_payloads(values) if values else []
         except Exception as error:
-            raise InvalidInput(f"the arguments{_of(where)} cannot be converted by {type(self.payload_converter).__name__}: {error}") from error
+            raise InvalidInput(
+                f"the arguments{_of(where)} cannot be converted by {type(self.payload_converter).__name__}: {error}"
+            ) from error
 
     def decode_args(self, payloads: Iterable[Payload], arg_types: Sequence[Any], names: Sequence[str] = (), where: str = "") -> list[Any]:
         """The values of arguments, each by its type (None: as it comes); InvalidInput names the parameter."""
@@ -128,6 +129,11 @@ class _FastPayloadConverter(PayloadConverter):
         return _DEFAULT.from_payload(payload, hint)
 
 
+def _check_converter(given: Any) -> None:
+    if given is not None and not isinstance(given, PayloadConverter):
+        raise UsageError(f"payload_converter is {given!r}; give an instance of temporalio.converter.PayloadConverter")
+
+
 def _of(where: str) -> str:
     return f" of {where}" if where else ""
 
@@ -140,7 +146,8 @@ def _parameter(names: Sequence[str], index: int, where: str) -> str:
 def _cannot_encode(value: Any, what: str, error: Exception) -> InvalidInput:
     of_what = f"{what} (a {type(value).__qualname__})" if what else f"a value of type {type(value).__qualname__}"
     return InvalidInput(
-        f"{of_what} cannot be converted to JSON: {error}; pass a dataclass, a pydantic model or builtin types, or give the client a payload converter"
+        f"{of_what} cannot be converted to JSON: {error}; pass a dataclass, a pydantic model or builtin types, or give the client a "
+        "payload converter"
     )
 
 
@@ -148,7 +155,9 @@ def _cannot_decode(payload: Payload, hint: Any, what: str, error: Exception) -> 
     encoding = payload.metadata.get("encoding", b"none").decode(errors="replace")
     name = getattr(hint, "__qualname__", None) or str(hint)
     reason = _root(error)
-    return InvalidInput(f"{what or 'the value'} ({encoding}) is not a {name}: {reason}; send what the annotation says, or change the annotation")
+    return InvalidInput(
+        f"{what or 'the value'} ({encoding}) is not a {name}: {reason}; send what the annotation says, or change the annotation"
+    )
 
 
 def _root(error: BaseException) -> BaseException:

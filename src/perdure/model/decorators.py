@@ -63,7 +63,9 @@ class _Activity:
     @overload
     def __call__(self, fn: Callable[P, R], /) -> ActivityDefinition[P, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None, cpu_bound: bool = False, **options: Unpack[ActivityOptionsDict]) -> ActivityDecorator: ...
+    def __call__(
+        self, *, name: str | None = None, cpu_bound: bool = False, **options: Unpack[ActivityOptionsDict]
+    ) -> ActivityDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None, cpu_bound: bool = False, **options: Any) -> Any:
         """Makes a function, a method or a class with a `run` method an activity: code that may do anything, run at least once.
 
@@ -102,7 +104,9 @@ def _define_activity(fn: Any, name: str | None, cpu_bound: bool, options: Activi
     if isinstance(fn, staticmethod | classmethod):
         raise DefinitionError(f"put @{type(fn).__name__} above @activity, not below it")
     if isinstance(fn, ActivityDefinition | WorkflowDefinition):
-        raise DefinitionError(f"{fn.name} is already {'a workflow' if isinstance(fn, WorkflowDefinition) else 'an activity'}; use one decorator")
+        raise DefinitionError(
+            f"{fn.name} is already {'a workflow' if isinstance(fn, WorkflowDefinition) else 'an activity'}; use one decorator"
+        )
     if not callable(fn):
         raise DefinitionError(f"@activity goes on a function, a method or a class, not on {fn!r}")
     _check_activity(fn, name, cpu_bound)
@@ -120,7 +124,9 @@ def _check_activity(fn: Any, name: str | None, cpu_bound: bool) -> None:
     if inspect.iscoroutinefunction(fn):
         raise DefinitionError(f"activity {label} is cpu_bound and async; a process runs it from start to end, so make it a plain def")
     if "." in getattr(fn, "__qualname__", "."):
-        raise DefinitionError(f"activity {label} is cpu_bound and not at the top of its module; move it there, so that a process can import it")
+        raise DefinitionError(
+            f"activity {label} is cpu_bound and not at the top of its module; move it there, so that a process can import it"
+        )
 
 
 def _define_activity_class(cls: type, name: str | None, cpu_bound: bool, options: ActivityOptions) -> type:
@@ -212,7 +218,9 @@ def _define_workflow(fn: Any, name: str | None) -> Any:
     if isinstance(fn, type):
         return _define_workflow_class(fn, name)
     if isinstance(fn, ActivityDefinition | WorkflowDefinition):
-        raise DefinitionError(f"{fn.name} is already {'an activity' if isinstance(fn, ActivityDefinition) else 'a workflow'}; use one decorator")
+        raise DefinitionError(
+            f"{fn.name} is already {'an activity' if isinstance(fn, ActivityDefinition) else 'a workflow'}; use one decorator"
+        )
     label = getattr(fn, "__name__", repr(fn))
     if not inspect.iscoroutinefunction(fn):
         raise DefinitionError(f"workflow {label} must be an `async def`; write `async def {label}(ctx, …)`, or a class with an async `run`")
@@ -243,7 +251,9 @@ def _define_workflow_class(cls: type, name: str | None) -> type:
         check_determinism(each)
     definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(run, name=name or cls.__name__, cls=cls, signals=signals, queries=queries)
     if not definition.takes_ctx:
-        raise DefinitionError(f"{cls.__name__}.run must take the WorkflowContext first; write `async def run(self, ctx: WorkflowContext, …)`")
+        raise DefinitionError(
+            f"{cls.__name__}.run must take the WorkflowContext first; write `async def run(self, ctx: WorkflowContext, …)`"
+        )
     setattr(cls, WORKFLOW_MARK, definition)
     return cls
 

@@ -46,7 +46,9 @@ ACTIVITY_MARK = "__perdure_activity__"
 class WorkflowHook(Protocol):
     """What stands behind `await charge(order)` in workflow code."""
 
-    def execute_activity(self, definition: ActivityDefinition[Any, Any], args: Sequence[Any], options: ActivityOptions) -> Coroutine[Any, Any, Any]:
+    def execute_activity(
+        self, definition: ActivityDefinition[Any, Any], args: Sequence[Any], options: ActivityOptions
+    ) -> Coroutine[Any, Any, Any]:
         """Schedules the activity when awaited, and gives its result."""
         ...
 
@@ -110,7 +112,9 @@ class ActivityDefinition(Generic[P, R]):
         return self._is_method
 
     @overload
-    def __call__(self: ActivityDefinition[Concatenate[ActivityContext, Q], R], *args: Q.args, **kwargs: Q.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(
+        self: ActivityDefinition[Concatenate[ActivityContext, Q], R], *args: Q.args, **kwargs: Q.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -252,7 +256,11 @@ def _no_workflow(of: Any) -> str:
         return f"{name} is defined with temporalio's @workflow.defn; define it with perdure's @workflow"
     if isinstance(of, type) and any(WORKFLOW_MARK in vars(base) for base in of.__mro__[1:]):
         return f"{name} is a subclass of a workflow; put @workflow on it too"
-    return f"{name} is not a workflow; put @workflow on it" if callable(of) else f"{of!r} is not a workflow; pass the function or class under @workflow"
+    return (
+        f"{name} is not a workflow; put @workflow on it"
+        if callable(of)
+        else f"{of!r} is not a workflow; pass the function or class under @workflow"
+    )
 
 
 def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
@@ -267,7 +275,9 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         raise DefinitionError(f"{name} is a workflow, not an activity; run it as a child with ctx.execute_child_workflow({name}, …)")
     if inspect.iscoroutine(of):
         of.close()
-        raise DefinitionError(f"{of.__name__}(…) was called; pass the activity itself and its arguments after it: execute_activity({of.__name__}, …)")
+        raise DefinitionError(
+            f"{of.__name__}(…) was called; pass the activity itself and its arguments after it: execute_activity({of.__name__}, …)"
+        )
     if hasattr(of, "__temporal_activity_definition"):
         raise DefinitionError(f"{name} is defined with temporalio's @activity.defn; define it with perdure's @activity")
     raise DefinitionError(f"{name} is not an activity; put @activity on it")
@@ -304,4 +314,6 @@ def _instantiate(cls: type) -> Any:
     try:
         return cls()
     except TypeError as error:
-        raise DefinitionError(f"{cls.__name__} cannot be created without arguments; register an object: activities=[{cls.__name__}(…)]") from error
+        raise DefinitionError(
+            f"{cls.__name__} cannot be created without arguments; register an object: activities=[{cls.__name__}(…)]"
+        ) from error

@@ -174,7 +174,9 @@ class WorkflowTimedOut(WorkflowError, code="workflow_timed_out", status=StatusCo
 class WorkflowCancelled(WorkflowError, code="workflow_cancelled", status=StatusCode.CANCELLED):
     """A workflow was cancelled and ended as cancelled."""
 
-    def __init__(self, message: str = "", *, details: Sequence[Any] = (), workflow_id: str = "", run_id: str = "", workflow_type: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, details: Sequence[Any] = (), workflow_id: str = "", run_id: str = "", workflow_type: str = ""
+    ) -> None:
         super().__init__(message, workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
         self.details = tuple(details)
 
@@ -183,7 +185,14 @@ class WorkflowTerminated(WorkflowError, code="workflow_terminated"):
     """A workflow was terminated: it was stopped at once, without running its clean-up."""
 
     def __init__(
-        self, message: str = "", *, reason: str = "", details: Sequence[Any] = (), workflow_id: str = "", run_id: str = "", workflow_type: str = ""
+        self,
+        message: str = "",
+        *,
+        reason: str = "",
+        details: Sequence[Any] = (),
+        workflow_id: str = "",
+        run_id: str = "",
+        workflow_type: str = "",
     ) -> None:
         super().__init__(message, workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
         self.reason = reason
@@ -230,7 +239,13 @@ class ActivityError(PerdureError, code="activity", status=StatusCode.ABORTED):
     """An activity did not end well."""
 
     def __init__(
-        self, message: str = "", *, activity_type: str = "", activity_id: str = "", retry_state: RetryState | None = None, identity: str = ""
+        self,
+        message: str = "",
+        *,
+        activity_type: str = "",
+        activity_id: str = "",
+        retry_state: RetryState | None = None,
+        identity: str = "",
     ) -> None:
         super().__init__(message)
         self.activity_type = activity_type
@@ -293,7 +308,7 @@ class ApplicationError(PerdureError, code="application", status=StatusCode.ABORT
         self,
         message: str = "",
         *details: Any,
-        type: str | None = None,  # noqa: A002 - Temporal's name for it, part of the contract
+        type: str | None = None,
         non_retryable: bool = False,
         next_retry_delay: timedelta | float | None = None,
     ) -> None:

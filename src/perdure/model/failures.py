@@ -87,7 +87,7 @@ def _shown_text(failure: Failure, converter: PayloadConverter) -> str:
         try:
             hidden = converter.from_payloads([failure.encoded_attributes])[0]
             return str(hidden["message"])
-        except Exception:  # noqa: BLE001 - not ours, or still encrypted: the outer text is what there is
+        except Exception:
             return failure.message
     return failure.message
 

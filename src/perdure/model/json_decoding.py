@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import json
 import types
 import typing
@@ -47,9 +48,9 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
     if hint is temporalio.common.RawValue or hasattr(hint, _TRANSFER_TYPE):
         return functools.partial(_through_temporalio, hint)
     if _has_pydantic(hint):
-        from pydantic import TypeAdapter  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore  # the user's own
-
-        return TypeAdapter(hint).validate_json
+        adapter = importlib.import_module("pydantic").TypeAdapter  # the user's own, which made the hint
+        validate: Callable[[bytes], Any] = adapter(hint).validate_json
+        return validate
     plan = _plan(hint)
     return lambda data: plan(json.loads(data))
 
@@ -127,7 +128,7 @@ def _decode_union(hint: Any, plans: tuple[Plan, ...], value: Any) -> Any:
     for plan in plans:
         try:
             return plan(value)
-        except Exception:  # noqa: BLE001, S112 - the next one may fit; temporalio tries them in the same order
+        except Exception:
             continue
     raise TypeError(f"Failed converting to {hint} from {value}")
 

@@ -7,7 +7,6 @@ it is left out here; everything else of it (dataclasses inside lists, tuples and
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any
 

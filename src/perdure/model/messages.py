@@ -1,14 +1,14 @@
 """Signals and queries as typed definitions: a class that is both name and payload, or a name with a type.
 
-    @signal
-    class Approval:
-        by: str
+@signal
+class Approval:
+    by: str
 
-    await ctx.await_signal(Approval)                       # in the workflow
-    await client.signal_workflow(id, Approval(by="ann"))   # outside
+await ctx.await_signal(Approval)                       # in the workflow
+await client.signal_workflow(id, Approval(by="ann"))   # outside
 
-    Retries = Signal("retries", int)
-    Progress = Query("progress", float)
+Retries = Signal("retries", int)
+Progress = Query("progress", float)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _NamedType(Generic[T]):
     __slots__ = ("name", "type")
     _kind = ""
 
-    def __init__(self, name: str, type: type[T] | None = None) -> None:  # noqa: A002 - as the users' documentation names it
+    def __init__(self, name: str, type: type[T] | None = None) -> None:
         if not isinstance(name, str) or not name:
             raise DefinitionError(f"a {self._kind} needs a name; say {self._kind.capitalize()}('approved', bool)")
         self.name = name
@@ -86,14 +86,20 @@ Query = QueryDefinition
 
 def _as_payload(cls: type) -> None:
     """Makes a bare annotated class a dataclass, so that it can be built and sent."""
-    if "__annotations__" in vars(cls) and not dataclasses.is_dataclass(cls) and "__init__" not in vars(cls) and not hasattr(cls, "model_fields"):
+    if (
+        "__annotations__" in vars(cls)
+        and not dataclasses.is_dataclass(cls)
+        and "__init__" not in vars(cls)
+        and not hasattr(cls, "model_fields")
+    ):
         dataclasses.dataclass(cls)
 
 
 def _mark(cls: Any, mark: str, name: str | None, kind: str) -> Any:
     if not isinstance(cls, type):
         raise DefinitionError(
-            f"@{kind} goes on a class (its name is the {kind}'s, its fields the payload); for a method of a workflow class say @workflow.{kind}"
+            f"@{kind} goes on a class (its name is the {kind}'s, its fields the payload); for a method of a workflow class say "
+            f"@workflow.{kind}"
         )
     _as_payload(cls)
     setattr(cls, mark, name or cls.__name__)

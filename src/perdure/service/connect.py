@@ -97,7 +97,9 @@ def _key(url: str) -> str | None:
     """What connections share an engine by; None for an engine of its own. UnknownEngine when the URL names none."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say sqlite:///{url or 'perdure.db'}, for an engine in memory memory://")
+        raise UnknownEngine(
+            f"{url!r} is not a URL; for a SQLite file say sqlite:///{url or 'perdure.db'}, for an engine in memory memory://"
+        )
     if scheme not in SCHEMES:
         known = " and ".join(f"{each}://" for each in SCHEMES)
         raise UnknownEngine(f"there is no engine for {scheme}:// in this release; it has {known}")

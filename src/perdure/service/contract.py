@@ -6,7 +6,8 @@ with `RpcError` only. A request and a reply belong to whoever receives them.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Coroutine
+from typing import Any, Protocol, runtime_checkable
 
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -60,92 +61,116 @@ __all__ = ["WorkflowService"]
 
 @runtime_checkable
 class WorkflowService(Protocol):
-    """One method per RPC. Raises `RpcError` and nothing else."""
+    """One async method per RPC. Raises `RpcError` and nothing else."""
 
-    async def get_system_info(self, request: GetSystemInfoRequest) -> GetSystemInfoResponse:
+    def get_system_info(self, request: GetSystemInfoRequest, /) -> Coroutine[Any, Any, GetSystemInfoResponse]:
         """What this service can do."""
         ...
 
-    async def describe_namespace(self, request: DescribeNamespaceRequest) -> DescribeNamespaceResponse:
+    def describe_namespace(self, request: DescribeNamespaceRequest, /) -> Coroutine[Any, Any, DescribeNamespaceResponse]:
         """A namespace's settings; NOT_FOUND when there is none of that name."""
         ...
 
-    async def start_workflow_execution(self, request: StartWorkflowExecutionRequest) -> StartWorkflowExecutionResponse:
+    def start_workflow_execution(self, request: StartWorkflowExecutionRequest, /) -> Coroutine[Any, Any, StartWorkflowExecutionResponse]:
         """Starts a workflow, idempotently by request id; durable when it returns. ALREADY_EXISTS as the policies say."""
         ...
 
-    async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest) -> SignalWorkflowExecutionResponse:
+    def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest, /) -> Coroutine[Any, Any, SignalWorkflowExecutionResponse]:
         """Sends a signal, idempotently by request id; durable when it returns."""
         ...
 
-    async def signal_with_start_workflow_execution(self, request: SignalWithStartWorkflowExecutionRequest) -> SignalWithStartWorkflowExecutionResponse:
+    def signal_with_start_workflow_execution(
+        self, request: SignalWithStartWorkflowExecutionRequest, /
+    ) -> Coroutine[Any, Any, SignalWithStartWorkflowExecutionResponse]:
         """Signals the running workflow of that id, or starts one and signals it, in one transaction."""
         ...
 
-    async def query_workflow(self, request: QueryWorkflowRequest) -> QueryWorkflowResponse:
+    def query_workflow(self, request: QueryWorkflowRequest, /) -> Coroutine[Any, Any, QueryWorkflowResponse]:
         """Asks a workflow's code; records nothing. A worker must be polling."""
         ...
 
-    async def request_cancel_workflow_execution(self, request: RequestCancelWorkflowExecutionRequest) -> RequestCancelWorkflowExecutionResponse:
+    def request_cancel_workflow_execution(
+        self, request: RequestCancelWorkflowExecutionRequest, /
+    ) -> Coroutine[Any, Any, RequestCancelWorkflowExecutionResponse]:
         """Asks a workflow to end; its code decides how."""
         ...
 
-    async def terminate_workflow_execution(self, request: TerminateWorkflowExecutionRequest) -> TerminateWorkflowExecutionResponse:
+    def terminate_workflow_execution(
+        self, request: TerminateWorkflowExecutionRequest, /
+    ) -> Coroutine[Any, Any, TerminateWorkflowExecutionResponse]:
         """Ends a workflow at once, without its code."""
         ...
 
-    async def describe_workflow_execution(self, request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse:
+    def describe_workflow_execution(
+        self, request: DescribeWorkflowExecutionRequest, /
+    ) -> Coroutine[Any, Any, DescribeWorkflowExecutionResponse]:
         """A run's state: status, times, what is pending."""
         ...
 
-    async def get_workflow_execution_history(self, request: GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse:
+    def get_workflow_execution_history(
+        self, request: GetWorkflowExecutionHistoryRequest, /
+    ) -> Coroutine[Any, Any, GetWorkflowExecutionHistoryResponse]:
         """Events, in pages; waits for new ones (or for the close event) when asked to, at most a minute, then answers with none."""
         ...
 
-    async def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse:
+    def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest, /) -> Coroutine[Any, Any, PollWorkflowTaskQueueResponse]:
         """Waits for a workflow task; an empty message when none came within a minute."""
         ...
 
-    async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
+    def respond_workflow_task_completed(
+        self, request: RespondWorkflowTaskCompletedRequest, /
+    ) -> Coroutine[Any, Any, RespondWorkflowTaskCompletedResponse]:
         """A workflow task's commands; durable when it returns."""
         ...
 
-    async def respond_workflow_task_failed(self, request: RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse:
+    def respond_workflow_task_failed(
+        self, request: RespondWorkflowTaskFailedRequest, /
+    ) -> Coroutine[Any, Any, RespondWorkflowTaskFailedResponse]:
         """A workflow task that the worker could not do."""
         ...
 
-    async def respond_query_task_completed(self, request: RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse:
+    def respond_query_task_completed(
+        self, request: RespondQueryTaskCompletedRequest, /
+    ) -> Coroutine[Any, Any, RespondQueryTaskCompletedResponse]:
         """The answer to a query that came as a task of its own."""
         ...
 
-    async def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse:
+    def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest, /) -> Coroutine[Any, Any, PollActivityTaskQueueResponse]:
         """Waits for an activity task; an empty message when none came within a minute."""
         ...
 
-    async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:
+    def respond_activity_task_completed(
+        self, request: RespondActivityTaskCompletedRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskCompletedResponse]:
         """An activity's result; durable when it returns. NOT_FOUND when the attempt is no longer the current one."""
         ...
 
-    async def respond_activity_task_failed(self, request: RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse:
+    def respond_activity_task_failed(
+        self, request: RespondActivityTaskFailedRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskFailedResponse]:
         """An activity attempt's failure; the engine decides about another attempt."""
         ...
 
-    async def respond_activity_task_canceled(self, request: RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse:
+    def respond_activity_task_canceled(
+        self, request: RespondActivityTaskCanceledRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskCanceledResponse]:
         """An activity that ended because it was asked to."""
         ...
 
-    async def record_activity_task_heartbeat(self, request: RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse:
+    def record_activity_task_heartbeat(
+        self, request: RecordActivityTaskHeartbeatRequest, /
+    ) -> Coroutine[Any, Any, RecordActivityTaskHeartbeatResponse]:
         """Progress of an activity; the answer says whether it shall stop."""
         ...
 
-    async def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
+    def describe_task_queue(self, request: DescribeTaskQueueRequest, /) -> Coroutine[Any, Any, DescribeTaskQueueResponse]:
         """Who polls a queue."""
         ...
 
-    async def reset_sticky_task_queue(self, request: ResetStickyTaskQueueRequest) -> ResetStickyTaskQueueResponse:
+    def reset_sticky_task_queue(self, request: ResetStickyTaskQueueRequest, /) -> Coroutine[Any, Any, ResetStickyTaskQueueResponse]:
         """Forgets which worker has the run in its cache."""
         ...
 
-    async def shutdown_worker(self, request: ShutdownWorkerRequest) -> ShutdownWorkerResponse:
+    def shutdown_worker(self, request: ShutdownWorkerRequest, /) -> Coroutine[Any, Any, ShutdownWorkerResponse]:
         """A worker goes: its sticky queue is given up at once, its polls end."""
         ...

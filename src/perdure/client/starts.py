@@ -1,0 +1,246 @@
+"""Starting workflows: start, execute, signal with start, typed by the workflow's own signature.
+
+Type checkers see three forms of each: a workflow function (by its `__call__`), a workflow class (by its `run`), a type's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
+from typing_extensions import TypeVar, TypeVarTuple, Unpack
+
+from perdure.client.calls import Caller
+from perdure.client.handle import WorkflowHandle, signal_payloads
+from perdure.client.starting import Target, start_options, target_of, write_start
+from perdure.model.errors import UsageError, WorkflowAlreadyStarted
+from perdure.model.options import StartWorkflowOptions, StartWorkflowOptionsDict, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+
+if TYPE_CHECKING:
+    from perdure.runtime.context import WorkflowContext
+
+__all__ = ["Starts", "WorkflowClass"]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+D = TypeVar("D", default=Any)
+Ts = TypeVarTuple("Ts")
+
+
+class WorkflowClass(Protocol[*Ts, R_co]):
+    """What type checkers see of a workflow class: its `run`."""
+
+    def run(self, ctx: WorkflowContext, /, *args: *Ts) -> Coroutine[Any, Any, R_co]: ...
+
+
+class Starts:
+    """The part of the client that starts workflows."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @overload
+    async def start_workflow(
+        self,
+        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[R]: ...
+    @overload
+    async def start_workflow(
+        self,
+        workflow: type[WorkflowClass[*Ts, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[R]: ...
+    @overload
+    async def start_workflow(
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        id: str,
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[D]: ...
+    async def start_workflow(
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        id: Any = None,
+        result_type: Any = None,
+        options: StartWorkflowOptions | None = None,
+        **given: Any,
+    ) -> WorkflowHandle[Any]:
+        """Starts a workflow; it is durable when this returns.
+
+        Temporal's defaults hold: an id whose workflow has ended may be used again, one that is running may not.
+
+        Raises:
+            WorkflowAlreadyStarted: the id is taken (`id_reuse_policy` and `id_conflict_policy` say otherwise).
+        """
+        target = target_of(workflow, args, result_type, self._caller.converter)
+        handle, _ = await self._start(target, id, start_options(options, given), "start_workflow")
+        return handle
+
+    async def _start(self, target: Target, id: Any, options: StartWorkflowOptions, where: str) -> tuple[WorkflowHandle[Any], bool]:
+        """The handle, and whether this call started the run."""
+        self._caller.check_open()
+        request = StartWorkflowExecutionRequest()
+        write_start(request, self._caller, target, id, options, where)
+        response = await self._caller.call(self._caller.service.start_workflow_execution, request, request.workflow_id)
+        return WorkflowHandle(
+            self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type
+        ), response.started
+
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> R: ...
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: type[WorkflowClass[*Ts, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> R: ...
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        id: str,
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> D: ...
+    async def execute_workflow(
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        id: Any = None,
+        result_type: Any = None,
+        options: StartWorkflowOptions | None = None,
+        **given: Any,
+    ) -> Any:
+        """Runs a workflow and gives its result. Safe to repeat, after a crash too: the id decides.
+
+        A workflow of that id that runs is joined; one that completed gives its result; one that failed, timed out, was cancelled or
+        terminated raises that. `id_reuse_policy` says otherwise (ALLOW_DUPLICATE: run again what has ended; ALLOW_DUPLICATE_FAILED_ONLY: run
+        again what did not complete).
+
+        Raises:
+            WorkflowFailed: it failed; the cause says why.
+            WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut: it ended so.
+            WorkflowAlreadyStarted: the id belongs to a workflow of another type.
+        """
+        chosen = start_options(options, given)
+        if chosen.id_reuse_policy is None:
+            given["id_reuse_policy"] = WorkflowIdReusePolicy.REJECT_DUPLICATE
+        if chosen.id_conflict_policy is None and chosen.id_reuse_policy is not WorkflowIdReusePolicy.TERMINATE_IF_RUNNING:
+            given["id_conflict_policy"] = WorkflowIdConflictPolicy.USE_EXISTING
+        target = target_of(workflow, args, result_type, self._caller.converter)
+        try:
+            handle, started = await self._start(target, id, start_options(options, given), "execute_workflow")
+        except WorkflowAlreadyStarted as taken:
+            if chosen.id_conflict_policy is WorkflowIdConflictPolicy.FAIL:
+                raise
+            handle, started = WorkflowHandle(self._caller, id, first_run_id=taken.run_id, result_type=target.result_type), False
+        if not started:
+            await self._check_type(handle, target.name)
+        return await handle.result()
+
+    async def _check_type(self, handle: WorkflowHandle[Any], wanted: str) -> None:
+        found = (await handle.describe()).workflow_type
+        if found != wanted:
+            raise WorkflowAlreadyStarted(
+                f"the id {handle.id!r} belongs to a workflow of type {found!r}, not {wanted!r}; take another id",
+                workflow_id=handle.id,
+                run_id=handle.first_run_id,
+                workflow_type=found,
+            )
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        signal: object,
+        signal_args: Sequence[Any] = (),
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: type[WorkflowClass[*Ts, R]],
+        /,
+        *args: *Ts,
+        id: str,
+        signal: object,
+        signal_args: Sequence[Any] = (),
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        id: str,
+        signal: object,
+        signal_args: Sequence[Any] = (),
+        result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
+        options: StartWorkflowOptions | None = None,
+        **given: Unpack[StartWorkflowOptionsDict],
+    ) -> WorkflowHandle[D]: ...
+    async def signal_with_start(
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        id: Any = None,
+        signal: Any = None,
+        signal_args: Sequence[Any] = (),
+        result_type: Any = None,
+        options: StartWorkflowOptions | None = None,
+        **given: Any,
+    ) -> WorkflowHandle[Any]:
+        """Signals the workflow of that id, starting it first when it does not run, in one transaction.
+
+        `signal` is an instance of a `@signal` class, or a name or `Signal` with `signal_args`.
+        """
+        self._caller.check_open()
+        if signal is None:
+            raise UsageError("signal_with_start needs signal=…: an instance of a @signal class, or a name with signal_args=[…]")
+        target = target_of(workflow, args, result_type, self._caller.converter)
+        request = SignalWithStartWorkflowExecutionRequest()
+        write_start(request, self._caller, target, id, start_options(options, given), "signal_with_start")
+        request.signal_name, payloads = signal_payloads(signal, signal_args, self._caller.converter)
+        if payloads:
+            request.signal_input.payloads.extend(payloads)
+        response = await self._caller.call(self._caller.service.signal_with_start_workflow_execution, request, request.workflow_id)
+        return WorkflowHandle(self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type)
