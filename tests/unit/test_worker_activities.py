@@ -6,6 +6,7 @@ A scripted service stands for the engine; it records what is reported.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import signal
@@ -440,10 +441,8 @@ async def test_an_activity_may_finish_although_cancelled(make: Make) -> None:
     @activity
     async def finishes(ctx: ActivityContext) -> str:
         ctx.heartbeat()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            pass
         return "kept"
 
     rig = make(finishes)

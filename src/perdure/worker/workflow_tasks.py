@@ -135,13 +135,12 @@ class WorkflowTaskHandler:
     ) -> PollWorkflowTaskQueueResponse | None:
         run_id = task.workflow_execution.run_id
         if isinstance(completion, RespondWorkflowTaskCompletedRequest):
-            if runner.closed or self._sticky is None:
-                following = await self._complete(task, runner, completion)
+            if self._sticky is None or runner.closed:
                 self.cache.drop(run_id, runner)
             else:
                 self.cache.put(run_id, runner)
-                following = await self._complete(task, runner, completion)
-            return following
+                completion.sticky_attributes.CopyFrom(self._sticky)
+            return await self._complete(task, runner, completion)
         if isinstance(completion, RespondWorkflowTaskFailedRequest):
             self.cache.drop(run_id, runner)
             self._log_failure(task, runner.error, completion)
@@ -161,8 +160,6 @@ class WorkflowTaskHandler:
         request.identity = self._identity
         request.namespace = self._namespace
         request.return_new_workflow_task = True
-        if self._sticky is not None and not runner.closed:
-            request.sticky_attributes.CopyFrom(self._sticky)
         if self._codec is not None:
             await payload_codec.encode(request, self._codec)
         try:
