@@ -58,3 +58,6 @@ class SqliteSeam:
         rows = query.subquery()
         cells = [func.hex(column) if isinstance(column.type, LargeBinary) else column for column in rows.c]
         return select(func.json_group_array(func.json_array(*cells)))
+
+
+SQLITE = SqliteSeam()

@@ -84,7 +84,9 @@ class StorageConformance:
     def test_large_numbers_and_values_are_kept(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as storage:
             large = bytes(range(256)) * 8192
-            storage.commit([start(1, "large"), step(1, 2, large, due=2**63 - 1, activities=[activity(2**40, data=large)], buffered=[(2**40, large)])])
+            storage.commit(
+                [start(1, "large"), step(1, 2, large, due=2**63 - 1, activities=[activity(2**40, data=large)], buffered=[(2**40, large)])]
+            )
             stored = storage.load_run(run_id(1))
             assert stored is not None
             assert stored.row.due == 2**63 - 1
@@ -160,7 +162,13 @@ class StorageConformance:
     def test_what_is_built_on_a_conflict_conflicts(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as storage:
             storage.commit([start(1, "order-1")])
-            built = [start(2, "order-1"), step(2, 2, b"<two>"), step(2, 3, b"<three>"), start(3, "order-1", replaces=2), step(1, 2, b"<fine>")]
+            built = [
+                start(2, "order-1"),
+                step(2, 2, b"<two>"),
+                step(2, 3, b"<three>"),
+                start(3, "order-1", replaces=2),
+                step(1, 2, b"<fine>"),
+            ]
             assert storage.commit(built) == [CONFLICT, CONFLICT, CONFLICT, CONFLICT, YES]
             assert storage.load_run(run_id(2)) is None
 

@@ -20,9 +20,13 @@ def row(
     return RunRow(run_id(number), version, status, 3 * version + 1, due, queue, held_by, b"facts %d" % version)
 
 
-def shown(number: int, workflow_id: str, *, namespace: str = NAMESPACE, status: int = RUNNING, close_time: int | None = None) -> VisibilityRow:
+def shown(
+    number: int, workflow_id: str, *, namespace: str = NAMESPACE, status: int = RUNNING, close_time: int | None = None
+) -> VisibilityRow:
     start = 1_700_000_000_000_000_000 + number
-    return VisibilityRow(run_id(number), namespace, workflow_id, "Order", "orders", status, start, start, close_time, 2, 200, b"\x00memo\xff")
+    return VisibilityRow(
+        run_id(number), namespace, workflow_id, "Order", "orders", status, start, start, close_time, 2, 200, b"\x00memo\xff"
+    )
 
 
 def start(
@@ -36,7 +40,9 @@ def start(
     held_by: int | None = None,
 ) -> Transaction:
     """A new run, as the engine writes it."""
-    write = RunWrite(row(number, due=due, queue=queue, held_by=held_by), 0, 1, b"<start>", visibility=shown(number, workflow_id, namespace=namespace))
+    write = RunWrite(
+        row(number, due=due, queue=queue, held_by=held_by), 0, 1, b"<start>", visibility=shown(number, workflow_id, namespace=namespace)
+    )
     standing = None if replaces is None else run_id(replaces)
     return Transaction([write], CurrentRow(namespace, workflow_id, run_id(number), f"request {number}", standing))
 

@@ -7,11 +7,12 @@ Nothing is changed in a file before it has been recognised.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError
-from perdure.storage.dialect import SqliteSeam
+from perdure.storage.dialect import SQLITE
 from perdure.storage.sqlite.connections import PAGE_BYTES
 from perdure.storage.sqlite.database import Connection, connect
 from perdure.storage.sqlite.files import create_private, sync_directory
@@ -24,7 +25,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {}
 """The statements that bring a schema of each number to the next one."""
 
 
-def prepare(connection: Connection, path: str, seam: SqliteSeam) -> None:
+def prepare(connection: Connection, path: str) -> None:
     """Makes the file a storage with this release's schema.
 
     Raises:
@@ -38,17 +39,18 @@ def prepare(connection: Connection, path: str, seam: SqliteSeam) -> None:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     _use_log(connection, path)
     if found == 0:
-        _create(connection, seam)
+        _create(connection)
     elif found < SCHEMA_VERSION:
         _migrate(connection, path, found)
 
 
-def create_script(seam: SqliteSeam) -> list[str]:
+@cache
+def create_script() -> list[str]:
     """The statements that create the schema of this release."""
     tables = metadata.sorted_tables
     indexes = sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name))
     elements: list[DDLElement] = [*map(CreateTable, tables), *map(CreateIndex, indexes)]
-    return [str(element.compile(dialect=seam.dialect)).strip() for element in elements]
+    return [str(element.compile(dialect=SQLITE.dialect)).strip() for element in elements]
 
 
 def copy_to(connection: Connection, path: str) -> None:
@@ -90,9 +92,9 @@ def _use_log(connection: Connection, path: str) -> None:
         raise StorageError(f"{path} cannot be written durably: SQLite gives journal mode {mode}, synchronous {synchronous}, not wal and 2.")
 
 
-def _create(connection: Connection, seam: SqliteSeam) -> None:
+def _create(connection: Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for statement in create_script(seam):
+    for statement in create_script():
         connection.execute(statement)
     connection.execute("INSERT INTO meta (name, value) VALUES ('schema', ?)", (SCHEMA_VERSION,))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -16,7 +16,6 @@ from typing import Any
 import apsw
 
 from perdure.model.errors import StorageError
-from perdure.storage import statements
 from perdure.storage.contract import (
     ActivityRow,
     Committed,
@@ -28,15 +27,14 @@ from perdure.storage.contract import (
     VisibilityRow,
     Waiting,
 )
-from perdure.storage.dialect import SqliteSeam
 from perdure.storage.group import Judgement, Standing, judge
 from perdure.storage.sqlite.connections import WAL_BYTES_MAX, Readers, open_writer
 from perdure.storage.sqlite.database import Connection, array
 from perdure.storage.sqlite.errors import BadValue, translated, translating
 from perdure.storage.sqlite.files import FileLock, check_place, create_private, file_sizes
-from perdure.storage.sqlite.reads import PackedQuery, Queries, Row
+from perdure.storage.sqlite.reads import PackedQuery, Row, queries
 from perdure.storage.sqlite.schema import copy_to, prepare
-from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of
+from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of, set_meta_text
 from perdure.storage.tables import KEPT
 
 _log = logging.getLogger("perdure.storage")
@@ -56,9 +54,7 @@ class SQLiteStorage:
     def __init__(self, path: str | os.PathLike[str], *, vfs: str | None = None) -> None:
         self._path = os.fspath(path)
         self._vfs = vfs
-        self._seam = SqliteSeam()
-        self._queries = Queries(self._seam)
-        self._set_meta = str(statements.set_meta(self._seam).compile(dialect=self._seam.dialect))
+        self._queries = queries()
         self._lock = FileLock(self._path)
         self._readers = Readers(self._path, vfs)
         self._connection: Connection | None = None
@@ -87,8 +83,8 @@ class SQLiteStorage:
             try:
                 create_private(self._path)
                 self._connection = open_writer(self._path, self._vfs)
-                prepare(self._connection, self._path, self._seam)
-                self._writer = GroupWriter(self._connection, self._seam)
+                prepare(self._connection, self._path)
+                self._writer = GroupWriter(self._connection)
             except BaseException:
                 self._release()
                 raise
@@ -120,7 +116,7 @@ class SQLiteStorage:
         with translating(self._path, "written"):
             found = self._queries.meta_value.run(connection, {"name": "incarnation"})[0]
             incarnation: int = found[0][0] + 1 if found else 1
-            connection.execute(self._set_meta, ("incarnation", incarnation))
+            connection.execute(set_meta_text(), ("incarnation", incarnation))
         return incarnation
 
     # --- writing
@@ -180,7 +176,7 @@ class SQLiteStorage:
     def _settle(self, connection: Connection) -> bool:
         """Whether a commit succeeds that overwrites what a failed one may have left in the log."""
         try:
-            connection.execute(self._set_meta, ("settled", self._commits))
+            connection.execute(set_meta_text(), ("settled", self._commits))
         except apsw.Error as error:
             _log.error("%s", translated(error, self._path, "written"))
             return False

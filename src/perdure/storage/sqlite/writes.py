@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import apsw
@@ -20,10 +21,10 @@ from sqlalchemy import Dialect, literal_column
 from sqlalchemy.sql.dml import UpdateBase
 
 from perdure.storage.contract import RunWrite
-from perdure.storage.dialect import SqliteSeam, Values
+from perdure.storage.dialect import SQLITE, Values
 from perdure.storage.group import Judgement, MergedCurrent, MergedRun
 from perdure.storage.sqlite.database import Connection
-from perdure.storage.statements import FIELDS, Operation, Write, writes
+from perdure.storage.statements import FIELDS, Operation, Write, set_meta, writes
 
 _WIDTH = 1 + max(len(fields) for fields in FIELDS.values())
 
@@ -52,9 +53,9 @@ class WritesConflict(Exception):
 class GroupWriter:
     """Writes rows through one connection."""
 
-    def __init__(self, connection: Connection, seam: SqliteSeam) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        connection.execute(receiver_script(seam))
+        connection.execute(receiver_script())
         self._statements = [_INSERT + ",".join([_ONE_ROW] * count) for count in _ROWS]
 
     def write(self, rows: Rows) -> None:
@@ -162,11 +163,12 @@ _INSERT = f"INSERT INTO {_RECEIVER} VALUES "
 _ONE_ROW = f"({','.join('?' * _WIDTH)})"
 
 
-def receiver_script(seam: SqliteSeam) -> str:
+@cache
+def receiver_script() -> str:
     """The view that takes the rows, and a trigger for each operation."""
     columns = ", ".join(["NULL AS operation", *(f"NULL AS field_{place}" for place in range(_WIDTH - 1))])
-    operations = writes(seam, _fields_of_new_row)
-    triggers = [_trigger(operation, write, seam.dialect) for operation, write in operations.items()]
+    operations = writes(SQLITE, _fields_of_new_row)
+    triggers = [_trigger(operation, write, SQLITE.dialect) for operation, write in operations.items()]
     return f"CREATE TEMP VIEW {_RECEIVER} AS SELECT {columns};\n" + "\n".join(triggers)
 
 
@@ -182,5 +184,11 @@ def _trigger(operation: Operation, write: Write, dialect: Dialect) -> str:
     return f"{head} BEGIN\n  {body};\nEND;"
 
 
-def _text(statement: UpdateBase, dialect: Dialect) -> str:
-    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+def _text(statement: UpdateBase, dialect: Dialect, *, literal: bool = True) -> str:
+    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": literal}))
+
+
+@cache
+def set_meta_text() -> str:
+    """Writes a value of `meta`, given its name and the value."""
+    return _text(set_meta(SQLITE), SQLITE.dialect, literal=False)
