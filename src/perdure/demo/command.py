@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -18,13 +19,16 @@ from perdure import UsageError
 from perdure.demo.killing import Counts, Outcome, Work, count, import_with_a_kill
 from perdure.demo.ordering import HistoryLine, Ordered, run_orders
 from perdure.demo.sample import sample_csv
-from perdure.patterns.batch import Progress
+from perdure.patterns.batch import COMPLETED, ImportReport, Progress
 
 HOW_ONCE = """\
-How is a row not stored twice? Every 200 rows are stored in one SQLite transaction together with the line "this chunk has come to
-row n". The process that was killed left either both or neither, and the next attempt goes on from that line, not from what a
-heartbeat happened to say last. An attempt that was given up and still runs is refused: the line has moved on without it. The row's
-number is the table's primary key, so a mistake in this would be an error, not a second row."""
+   How is a row not stored twice? Every 200 rows are stored in one SQLite transaction
+   together with the line "this chunk has come to row n". The process that was killed
+   left both or neither, and the next attempt goes on from that line, even where the
+   heartbeat that the engine saw last is older. An attempt that was given up and still
+   runs is refused: the line has moved on without it. The row's number is the table's
+   primary key, so that a mistake in this would be an error, not a second row.
+"""
 
 TO_READ = ("demo/import_users.py", "demo/order.py", "patterns/batch.py")
 
@@ -33,7 +37,8 @@ def run_demo(engine: str, csv: Path | None, as_json: bool) -> int:
     """Show the demo, or print its figures as one JSON object; the command's exit code."""
     if engine.startswith("memory:"):
         raise UsageError("memory:// keeps nothing when its process is killed, which the demo does: give --engine sqlite:///FILE.")
-    console = Console(stderr=as_json, quiet=as_json, highlight=False)
+    logging.getLogger("perdure").setLevel(logging.ERROR)  # a payment that fails is no news here
+    console = Console(stderr=as_json, quiet=as_json, highlight=False, soft_wrap=True)
     return _Demo(console, engine, csv, as_json).run()
 
 
@@ -60,32 +65,33 @@ class _Demo:
 
     def _import(self, work: Work) -> tuple[Outcome, Counts]:
         say = self.console.print
-        say(f"[bold]1. An import[/bold] of {work.csv} into the table users of {work.database}")
-        say(f"   engine: {work.engine}; at most 10 chunks of 1,000 rows at once; the bar shows the workflow's own query `progress`\n")
+        say(f"[bold]1. An import[/bold] of {work.csv}")
+        say(f"   into the table users of {work.database}, by the engine {work.engine}")
+        say("   At most 10 chunks of 1,000 rows at once; the bar shows the workflow's own query `progress`.\n")
         with _Viewer(self.console) as viewer:
             outcome = import_with_a_kill(work, viewer)
         counts, total = count(work), outcome.report.total_items
         lost = total - counts.stored - counts.rejected
-        say(
-            f"\n   {total:,} rows in the file = {counts.stored:,} stored + {counts.rejected:,} rejected (table import_rejects) + {lost:,} lost"
-        )
-        say(f"   stored twice: {counts.duplicated:,}; killed: {outcome.kills}; {outcome.seconds:.1f} s. All counted in the tables.\n")
+        say(f"\n   {total:,} rows in the file: {counts.stored:,} stored, {counts.rejected:,} rejected (import_rejects), {lost:,} lost")
+        say(f"   stored twice: {counts.duplicated:,}; killed: {outcome.kills}; {outcome.seconds:.1f} s; all counted in the tables")
+        if outcome.report.resumed_from_rows:
+            say(f"   chunks that were under way went on at row {', '.join(f'{row:,}' for row in sorted(outcome.report.resumed_from_rows))}")
         for failure in outcome.report.failures:
             say(f"   failed: {failure}", markup=False)
-        say(HOW_ONCE + "\n", soft_wrap=True)
+        say("\n" + HOW_ONCE)
         return outcome, counts
 
     def _order(self, name: str) -> list[Ordered]:
         say = self.console.print
         ordered = asyncio.run(run_orders(self.engine, name))
-        say("[bold]2. Orders[/bold]: validate, reserve, charge, ship, notify; undone in reverse order when a step fails\n")
+        say("[bold]2. Orders[/bold]: validate, reserve, charge, ship, notify; what was done is undone when a step fails\n")
         for order in ordered:
             undone = f", undone: {', '.join(order.result.compensated)}" if order.result.compensated else ""
             say(f"   {order.result.order_id}: {order.result.status}{undone}")
         shown = next(order for order in ordered if order.result.compensated)
         say(f"\n   The history of {shown.result.order_id}, event by event:\n")
         for line in shown.history:
-            say(_history_line(line))
+            say(_history_line(line), no_wrap=True, overflow="ellipsis", crop=True, soft_wrap=False)
         return ordered
 
     def _close(self, folder: Path) -> None:
@@ -93,8 +99,8 @@ class _Demo:
         say("\n[bold]3. Open next[/bold]\n")
         package = Path(__file__).parent.parent
         for file in TO_READ:
-            say(f"   {package / file}", soft_wrap=True)
-        say(f"\nAll of it stands in {folder}: delete that when you have seen enough.", soft_wrap=True)
+            say(f"   {package / file}")
+        say(f"\n   All of it stands in {folder}: delete that when you have seen enough.")
 
 
 class _Viewer:
@@ -122,10 +128,11 @@ class _Viewer:
         done, total = progress.processed_items, progress.total_items or None
         self.bar.update(self.task, description=progress.current_stage, completed=done, total=total)
 
+    def done(self, report: ImportReport) -> None:
+        self.bar.update(self.task, description=COMPLETED, completed=report.total_items, total=report.total_items)
+
     def killed(self, stored: int, next_row: int) -> None:
-        self.console.print(
-            f"   [red]kill -9 {self.pid}[/red]: {stored:,} rows are in the table, the first one missing is row {next_row:,}; starting it again"
-        )
+        self.console.print(f"   [red]kill -9 {self.pid}[/red]: the table holds {stored:,} rows, the first one missing is row {next_row:,}")
 
 
 def _history_line(line: HistoryLine) -> str:

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from perdure import WorkflowClient, WorkflowNotFound, WorkflowWorker
+from perdure import PerdureError, WorkflowClient, WorkflowNotFound, WorkflowWorker
 from perdure.demo.import_users import ACTIVITIES, ImportUsers, import_csv
-from perdure.patterns.batch import PROGRESS
+from perdure.patterns.batch import PROGRESS, innermost
 
 _LOOK_EVERY_SECONDS = 0.05
 
@@ -42,5 +42,14 @@ def _tell(kind: str, what: Any) -> None:
     print(json.dumps({kind: asdict(what)}), flush=True)
 
 
+def main(engine: str, csv: str, database: str, import_id: str) -> int:
+    try:
+        asyncio.run(run(engine, Path(csv), Path(database), import_id))
+    except PerdureError as error:
+        print(innermost(error), file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]))
+    sys.exit(main(*sys.argv[1:]))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perdure import PerdureError
-from perdure.patterns.batch import ImportReport, Progress
+from perdure.demo.import_users import SCHEMA
+from perdure.patterns.batch import IMPORT_SCHEMA, ImportReport, Progress
 
 
 class DemoFailed(PerdureError, code="demo_failed", exit_code=1):
@@ -27,6 +28,7 @@ class Viewer(Protocol):
 
     def started(self, pid: int) -> None: ...
     def progress(self, progress: Progress) -> None: ...
+    def done(self, report: ImportReport) -> None: ...
     def killed(self, stored: int, next_row: int) -> None: ...
 
 
@@ -66,7 +68,8 @@ def import_with_a_kill(work: Work, viewer: Viewer, kill_at_percent: float = 50.0
         kills, next_row = 1, first_missing_row(work)
         viewer.killed(count(work).stored, next_row)
         report = _run(work, viewer, None)
-    assert report is not None
+    assert report is not None  # it is killed once
+    viewer.done(report)
     return Outcome(report, kills, min(report.resumed_from_rows, default=next_row), time.monotonic() - began)
 
 
@@ -115,6 +118,7 @@ def _last_words(work: Work, returncode: int) -> str:
 def count(work: Work) -> Counts:
     """Count in the tables; nothing that the workflow says is believed here."""
     with closing(sqlite3.connect(work.database)) as database:
+        database.executescript(SCHEMA + ";" + IMPORT_SCHEMA)  # a file without records has made no table
         stored, distinct = database.execute("SELECT COUNT(*), COUNT(DISTINCT row) FROM users").fetchone()
         query = "SELECT COUNT(*) FROM import_rejects WHERE import_id = ?"
         return Counts(stored, stored - distinct, database.execute(query, (work.import_id,)).fetchone()[0])

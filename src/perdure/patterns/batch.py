@@ -28,11 +28,15 @@ from perdure import ActivityContext, ActivityError, ActivityOptionsDict, Query, 
 from perdure.patterns.batch_chunk import Row, import_chunk
 from perdure.patterns.batch_csv import CsvFile, Range, ValidationError, count_rows, open_csv, plan_ranges
 from perdure.patterns.batch_rows import Chunk, ChunkResult, Position, Rejected, Sink, SupersededError
-from perdure.patterns.batch_sqlite import Database, SqliteSink, write_rejects
+from perdure.patterns.batch_sqlite import IMPORT_SCHEMA, Database, SqliteSink, write_rejects
 
 __all__ = [
+    "COMPLETED",
     "HISTORY_EVENTS_MAX",
     "IMPORT_ACTIVITIES",
+    "IMPORT_SCHEMA",
+    "INITIALIZING",
+    "PROCESSING",
     "PROGRESS",
     "Chunk",
     "ChunkResult",
@@ -50,6 +54,7 @@ __all__ = [
     "SupersededError",
     "ValidationError",
     "import_chunk",
+    "innermost",
     "open_csv",
     "run_import",
     "write_rejects",
@@ -221,7 +226,7 @@ class _Import:
         try:
             result = await self._ctx.execute_activity(self._run_chunk, chunk, **self._options)
         except ActivityError as error:
-            result = await self._give_up(state, replace(chunk, give_up=_reason(error)))
+            result = await self._give_up(state, replace(chunk, give_up=innermost(error)))
         finally:
             slots.release()
         state.stored += result.stored
@@ -250,9 +255,9 @@ class _Import:
         self._ctx.record_heartbeat(self._progress)
 
 
-def _reason(error: ActivityError) -> str:
-    """The innermost sentence: what went wrong in the activity, not that it did."""
-    found: BaseException = error
+def innermost(error: BaseException) -> str:
+    """What went wrong at the bottom of a chain of errors, not that something above it failed."""
+    found = error
     while found.__cause__ is not None:
         found = found.__cause__
     return str(found) or type(found).__name__

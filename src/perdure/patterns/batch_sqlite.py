@@ -28,7 +28,7 @@ T = TypeVar("T")
 Store = Callable[[sqlite3.Connection, Sequence[tuple[int, T]]], Mapping[int, str]]
 """Inserts numbered rows inside the transaction that is open; returns those that the table refused, with the reason."""
 
-_SCHEMA = """
+IMPORT_SCHEMA = """
 CREATE TABLE IF NOT EXISTS import_chunks (
     import_id TEXT NOT NULL, first_row INTEGER NOT NULL, rows INTEGER NOT NULL, end_offset INTEGER NOT NULL,
     next_offset INTEGER NOT NULL, next_row INTEGER NOT NULL, stored INTEGER NOT NULL, rejected INTEGER NOT NULL,
@@ -59,7 +59,7 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a chunk is reported as done to the engine after this commit, so the commit must outlive a power failure as well.
         self.connection.execute("PRAGMA synchronous = FULL")
-        self.connection.executescript(_SCHEMA)
+        self.connection.executescript(IMPORT_SCHEMA)
 
     @classmethod
     def at(cls, path: str | Path) -> Database:

@@ -1,0 +1,131 @@
+"""The demo as its user runs it: a real process, killed by SIGKILL, goes on; the README's program likewise."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from perdure import UsageError
+from perdure.demo.command import run_demo
+from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill
+from perdure.demo.sample import write_sample_csv
+from perdure.patterns.batch import ImportReport, Progress
+
+ROOT = Path(__file__).parents[2]
+
+
+class Viewer:
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+        self.kills: list[tuple[int, int]] = []
+        self.seen: list[Progress] = []
+
+    def started(self, pid: int) -> None:
+        self.pids.append(pid)
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def done(self, report: ImportReport) -> None:
+        self.report = report
+
+    def killed(self, stored: int, next_row: int) -> None:
+        self.kills.append((stored, next_row))
+
+
+def work_in(folder: Path, rows: int) -> Work:
+    write_sample_csv(folder / "users.csv", rows)
+    return Work(f"sqlite:///{folder / 'engine.db'}", folder / "users.csv", folder / "users.db", "import-1", folder / "log")
+
+
+def test_a_killed_import_loses_no_row_and_stores_none_twice(tmp_path: Path) -> None:
+    work, viewer = work_in(tmp_path, 20_000), Viewer()
+    outcome = import_with_a_kill(work, viewer, kill_at_percent=20)
+    counts = count(work)
+    assert outcome.kills == 1 and len(set(viewer.pids)) == 2
+    ((stored, next_row),) = viewer.kills
+    assert 0 < stored < counts.stored and next_row > 1
+    assert counts.duplicated == 0
+    assert counts.stored + counts.rejected == outcome.report.total_items
+    assert (counts.stored, counts.rejected) == (outcome.report.successful_items, outcome.report.failed_items)
+    assert outcome.report.failed_chunks == 0
+    assert min(outcome.report.resumed_from_rows) > 1
+    shown = [progress.processed_items for progress in viewer.seen]
+    assert shown == sorted(shown), "what is done is not undone by a crash"
+    assert {progress.current_stage for progress in viewer.seen} <= {"Initializing", "Processing batches", "Completed"}
+    with closing(sqlite3.connect(work.database)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_figures_are_those_of_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = work_in(tmp_path, 12_000)
+    for _ in range(2):  # it can be run twice without cleaning up
+        assert run_demo(work.engine, work.csv, True) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert list(printed) == ["import", "orders", "engine", "seconds"]
+        figures = printed["import"]
+        assert list(figures) == [
+            "rows_in_file",
+            "rows_stored",
+            "rows_rejected",
+            "rows_duplicated",
+            "rows_lost",
+            "kills",
+            "resumed_from_row",
+            "seconds",
+        ]
+        assert figures["rows_in_file"] == figures["rows_stored"] + figures["rows_rejected"]
+        assert (figures["rows_duplicated"], figures["rows_lost"]) == (0, 0)
+        assert [(order["status"], order["compensated"]) for order in printed["orders"]] == [
+            ("completed", []),
+            ("payment_failed", ["reserve"]),
+            ("out_of_stock", []),
+        ]
+
+
+def test_a_file_that_cannot_be_imported_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    work = work_in(tmp_path, 1)
+    work.csv.write_text("a,b\n1,2\n")
+    with pytest.raises(DemoFailed, match=r"users.csv lacks the column email; it has a, b\."):
+        import_with_a_kill(work, Viewer())
+
+
+def test_an_engine_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="memory:// keeps nothing"):
+        run_demo("memory://", None, True)
+
+
+def program(source: str) -> str:
+    """The program with a shorter wait."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    if source.endswith(".md"):
+        found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+        assert found, "the README opens with a program"
+        text = found[1]
+    assert "seconds=20" in text
+    return text.replace("seconds=20", "seconds=2")
+
+
+@pytest.mark.parametrize("source", ["README.md", "examples/quickstart.py"])
+def test_the_readmes_program_goes_on_where_it_was_killed(tmp_path: Path, source: str) -> None:
+    (tmp_path / "orders.py").write_text(program(source), encoding="utf-8")
+    command = [sys.executable, "-u", "orders.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        process.kill()
+    assert lines == ["charging 42 € for A-17\n", "waiting for the warehouse\n"]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert "charging" not in again.stdout and "shipping A-17\n" in again.stdout
+    assert again.stdout.endswith("receipt-A-17, parcel-A-17\n")
+    once_more = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert once_more.stdout == "receipt-A-17, parcel-A-17\n"
