@@ -165,7 +165,7 @@ class WorkflowClient(Starts):
         result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
         reject_condition: QueryRejectCondition | None = None,
     ) -> D: ...
-    async def query_workflow(
+    async def query_workflow(  # type: ignore[misc]  # mypy does not match *Ts with *args: Any
         self, id: str, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None
     ) -> Any:
         """`WorkflowHandle.query` by id."""

@@ -103,7 +103,7 @@ class WorkflowHandle(Generic[R]):
         result_type: type[D] | None = None,  # pyright: ignore[reportInvalidTypeVarUse]
         reject_condition: QueryRejectCondition | None = None,
     ) -> D: ...
-    async def query(self, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None) -> Any:
+    async def query(self, query: Any, /, *args: Any, result_type: Any = None, reject_condition: QueryRejectCondition | None = None) -> Any:  # type: ignore[misc]  # mypy does not match *Ts with *args: Any
         """Asks the workflow's code, which must be on a worker that polls; nothing is recorded.
 
         Raises:

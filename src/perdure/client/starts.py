@@ -71,7 +71,7 @@ class Starts:
         options: StartWorkflowOptions | None = None,
         **given: Unpack[StartWorkflowOptionsDict],
     ) -> WorkflowHandle[D]: ...
-    async def start_workflow(
+    async def start_workflow(  # type: ignore[misc]  # mypy does not match *Ts with *args: Any
         self,
         workflow: Any,
         /,
@@ -133,7 +133,7 @@ class Starts:
         options: StartWorkflowOptions | None = None,
         **given: Unpack[StartWorkflowOptionsDict],
     ) -> D: ...
-    async def execute_workflow(
+    async def execute_workflow(  # type: ignore[misc]  # mypy does not match *Ts with *args: Any
         self,
         workflow: Any,
         /,
@@ -146,8 +146,8 @@ class Starts:
         """Runs a workflow and gives its result. Safe to repeat, after a crash too: the id decides.
 
         A workflow of that id that runs is joined; one that completed gives its result; one that failed, timed out, was cancelled or
-        terminated raises that. `id_reuse_policy` says otherwise (ALLOW_DUPLICATE: run again what has ended; ALLOW_DUPLICATE_FAILED_ONLY: run
-        again what did not complete).
+        terminated raises that. `id_reuse_policy` says otherwise (ALLOW_DUPLICATE: run again what has ended;
+        ALLOW_DUPLICATE_FAILED_ONLY: run again what did not complete).
 
         Raises:
             WorkflowFailed: it failed; the cause says why.
@@ -217,7 +217,7 @@ class Starts:
         options: StartWorkflowOptions | None = None,
         **given: Unpack[StartWorkflowOptionsDict],
     ) -> WorkflowHandle[D]: ...
-    async def signal_with_start(
+    async def signal_with_start(  # type: ignore[misc]  # mypy does not match *Ts with *args: Any
         self,
         workflow: Any,
         /,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from typing_extensions import Unpack
@@ -38,8 +39,6 @@ class ActivityDecorator(Protocol):
     """`@activity(…)`."""
 
     @overload
-    def __call__(self, fn: C, /) -> C: ...
-    @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> ActivityDefinition[P, R]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> ActivityDefinition[P, R]: ...
@@ -64,7 +63,7 @@ class _Activity:
     def __call__(self, fn: Callable[P, R], /) -> ActivityDefinition[P, R]: ...
     @overload
     def __call__(
-        self, *, name: str | None = None, cpu_bound: bool = False, **options: Unpack[ActivityOptionsDict]
+        self, /, *, name: str | None = None, cpu_bound: bool = False, **options: Unpack[ActivityOptionsDict]
     ) -> ActivityDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None, cpu_bound: bool = False, **options: Any) -> Any:
         """Makes a function, a method or a class with a `run` method an activity: code that may do anything, run at least once.
@@ -75,7 +74,7 @@ class _Activity:
         check_names("@activity", options, ActivityOptions, also=frozenset({"name", "cpu_bound"}))
         made = ActivityOptions(**options)
         if fn is None:
-            return lambda each: _define_activity(each, name, cpu_bound, made)
+            return partial(_define_activity, name=name, cpu_bound=cpu_bound, options=made)
         if isinstance(fn, str):
             raise DefinitionError(f"say @activity(name={fn!r})")
         return _define_activity(fn, name, cpu_bound, made)
@@ -101,8 +100,9 @@ activity = _Activity()
 def _define_activity(fn: Any, name: str | None, cpu_bound: bool, options: ActivityOptions) -> Any:
     if isinstance(fn, type):
         return _define_activity_class(fn, name, cpu_bound, options)
-    if isinstance(fn, staticmethod | classmethod):
-        raise DefinitionError(f"put @{type(fn).__name__} above @activity, not below it")
+    kind: str = type(fn).__name__
+    if kind in ("staticmethod", "classmethod"):
+        raise DefinitionError(f"put @{kind} above @activity, not below it")
     if isinstance(fn, ActivityDefinition | WorkflowDefinition):
         raise DefinitionError(
             f"{fn.name} is already {'a workflow' if isinstance(fn, WorkflowDefinition) else 'an activity'}; use one decorator"
@@ -110,7 +110,8 @@ def _define_activity(fn: Any, name: str | None, cpu_bound: bool, options: Activi
     if not callable(fn):
         raise DefinitionError(f"@activity goes on a function, a method or a class, not on {fn!r}")
     _check_activity(fn, name, cpu_bound)
-    return ActivityDefinition(fn, name=name, cpu_bound=cpu_bound, options=options)
+    definition: ActivityDefinition[Any, Any] = ActivityDefinition(fn, name=name, cpu_bound=cpu_bound, options=options)
+    return definition
 
 
 def _check_activity(fn: Any, name: str | None, cpu_bound: bool) -> None:
@@ -148,7 +149,7 @@ class _Workflow:
     @overload
     def __call__(self, fn: Callable[Concatenate[WorkflowContext, P], Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None) -> WorkflowDecorator: ...
+    def __call__(self, /, *, name: str | None = None) -> WorkflowDecorator: ...
     def __call__(self, fn: Any = None, /, *, name: str | None = None, **unknown: Any) -> Any:
         """Makes an `async def (ctx, …)`, or a class with an async `run(self, ctx, …)`, a workflow: code that is replayed after a crash.
 
@@ -158,7 +159,7 @@ class _Workflow:
         if unknown:
             raise unknown_option("@workflow", unknown, ("name",), "workflow")
         if fn is None:
-            return lambda each: _define_workflow(each, name)
+            return partial(_define_workflow, name=name)
         if isinstance(fn, str):
             raise DefinitionError(f"say @workflow(name={fn!r})")
         return _define_workflow(fn, name)
@@ -296,7 +297,7 @@ def _handler(of: Any, name: str | None, dynamic: bool, mark: str) -> Any:
     if of is not None and not isinstance(of, str) and not known(of):
         raise DefinitionError(f"@workflow.{kind} goes on a method, and takes a name, a {kind.capitalize()} or a {kind} class, not {of!r}")
     wanted = name if of is None else named(of)
-    return lambda fn: _mark_handler(fn, wanted, dynamic, mark)
+    return partial(_mark_handler, name=wanted, dynamic=dynamic, mark=mark)
 
 
 def _mark_handler(fn: Any, name: str | None, dynamic: bool, mark: str) -> Any:

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeGuard, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
@@ -32,6 +32,8 @@ __all__ = [
     "activity_definition",
     "activity_definitions",
     "current_workflow",
+    "is_activity",
+    "is_workflow",
     "workflow_definition",
 ]
 
@@ -64,7 +66,7 @@ class ActivityDefinition(Generic[P, R]):
         self, fn: Callable[..., Any], *, name: str | None = None, cpu_bound: bool = False, options: ActivityOptions | None = None
     ) -> None:
         self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__)
+        self.name: str = name or str(getattr(fn, "__name__", type(fn).__name__))
         self.is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
         self.cpu_bound = cpu_bound
         self.default_options = options or ActivityOptions()
@@ -72,7 +74,7 @@ class ActivityDefinition(Generic[P, R]):
         self._is_method = False
         self._shape: CallShape | None = None
         self.__name__ = self.name
-        self.__qualname__ = getattr(fn, "__qualname__", self.name)
+        self.__qualname__: str = getattr(fn, "__qualname__", self.name)
         self.__module__ = getattr(fn, "__module__", __name__)
         self.__doc__ = getattr(fn, "__doc__", None)
         self.__wrapped__ = fn
@@ -195,7 +197,7 @@ class WorkflowDefinition(Generic[P, R]):
         self.queries = dict(queries or {})
         self.shape = CallShape(run, f"workflow {name}", skip_self=cls is not None, context="workflow", first_is_ctx=True)
         self.__name__ = name
-        self.__qualname__ = getattr(run, "__qualname__", name)
+        self.__qualname__: str = getattr(run, "__qualname__", name)
         self.__module__ = getattr(run, "__module__", __name__)
         self.__doc__ = getattr(run, "__doc__", None)
         self.__wrapped__ = run
@@ -235,12 +237,20 @@ class WorkflowDefinition(Generic[P, R]):
         return f"<workflow {self.name}>"
 
 
+def is_workflow(of: Any) -> TypeGuard[WorkflowDefinition[Any, Any]]:
+    return isinstance(of, WorkflowDefinition)
+
+
+def is_activity(of: Any) -> TypeGuard[ActivityDefinition[Any, Any]]:
+    return isinstance(of, ActivityDefinition)
+
+
 def workflow_definition(of: Any) -> WorkflowDefinition[Any, Any]:
     """The definition of a workflow function or class; DefinitionError, with what to type, for anything else."""
-    if isinstance(of, WorkflowDefinition):
+    if is_workflow(of):
         return of
-    found = vars(of).get(WORKFLOW_MARK) if isinstance(of, type) else getattr(of, WORKFLOW_MARK, None)
-    if isinstance(found, WorkflowDefinition):
+    found: Any = vars(of).get(WORKFLOW_MARK) if isinstance(of, type) else getattr(of, WORKFLOW_MARK, None)
+    if is_workflow(found):
         return found
     raise DefinitionError(_no_workflow(of))
 
@@ -265,10 +275,10 @@ def _no_workflow(of: Any) -> str:
 
 def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
     """The definition of an activity function, method or class; DefinitionError, with what to type, for anything else."""
-    if isinstance(of, ActivityDefinition):
+    if is_activity(of):
         return of
-    found = getattr(of, ACTIVITY_MARK, None)
-    if isinstance(found, ActivityDefinition):
+    found: Any = getattr(of, ACTIVITY_MARK, None)
+    if is_activity(found):
         return found
     name = getattr(of, "__name__", None) or repr(of)
     if isinstance(of, WorkflowDefinition) or hasattr(of, WORKFLOW_MARK):
@@ -285,12 +295,13 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
 
 def activity_definitions(of: Any) -> list[ActivityDefinition[Any, Any]]:
     """What a worker can run of `of`: an activity function; an object whose class, or whose methods, are activities; such a class."""
-    if isinstance(of, ActivityDefinition):
+    if is_activity(of):
         return [_with_instance(of)]
-    instance = _instantiate(of) if isinstance(of, type) else of
-    found = [getattr(instance, name) for name in _activity_methods(type(instance))]
-    own = getattr(type(instance), ACTIVITY_MARK, None)
-    if isinstance(own, ActivityDefinition):
+    instance: Any = _instantiate(cast("type[Any]", of)) if isinstance(of, type) else of
+    cls: type = type(instance)  # pyright: ignore[reportUnknownVariableType]
+    found: list[ActivityDefinition[Any, Any]] = [getattr(instance, name) for name in _activity_methods(cls)]
+    own: Any = getattr(cls, ACTIVITY_MARK, None)
+    if is_activity(own):
         found.append(own._copy(MethodType(own.fn, instance), own.default_options))
     if not found:
         return [activity_definition(of)]

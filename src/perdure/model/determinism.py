@@ -117,7 +117,7 @@ class _Scope:
     """What names mean inside one function: its imports, its closure, its globals, the builtins; a local variable means nothing."""
 
     def __init__(self, fn: FunctionType, tree: ast.AST) -> None:
-        closure = inspect.getclosurevars(fn).nonlocals if fn.__closure__ else {}
+        closure: Mapping[str, Any] = inspect.getclosurevars(fn).nonlocals if fn.__closure__ else {}
         self._globals: Mapping[str, Any] = {**vars(builtins), **fn.__globals__, **closure}
         self._imports = dict(_imports(tree))
         self._locals = _local_names(tree) - self._imports.keys()
@@ -136,13 +136,13 @@ class _Scope:
         return ".".join(path), _remedy(name)
 
     def _resolve(self, path: list[str]) -> Any:
-        found = self._imports.get(path[0], self._globals.get(path[0]))
+        found: Any = self._imports.get(path[0], self._globals.get(path[0]))
         for attribute in path[1:]:
             if not isinstance(found, ModuleType | type) and not _is_shared_random(found):
                 return None  # an attribute of some object: not ours to judge
-            found = inspect.getattr_static(found, attribute, None) if isinstance(found, type) else getattr(found, attribute, None)
-            if isinstance(found, classmethod | staticmethod):
-                found = found.__func__
+            get: Callable[..., Any] = inspect.getattr_static if isinstance(found, type) else getattr
+            found = get(found, attribute, None)
+            found = getattr(found, "__func__", found)
         return found
 
 
@@ -164,8 +164,8 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, Any]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                name = alias.name if alias.asname else alias.name.partition(".")[0]
-                yield alias.asname or name, _module(name)
+                module, root = _module(alias.name), alias.name.partition(".")[0]
+                yield (alias.asname, module) if alias.asname else (root, sys.modules.get(root))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 yield alias.asname or alias.name, getattr(_module(node.module), alias.name, None)
@@ -182,14 +182,14 @@ def _local_names(tree: ast.AST) -> set[str]:
     """Names bound in the function: parameters, assignments, loop variables, nested definitions."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    function_types = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return names | {node.name for node in ast.walk(tree) if isinstance(node, function_types)}
+    return names | {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
 
 
 def _full_name(target: Any) -> str:
     """`module.qualname`, by the name under which people know the module."""
-    owner = getattr(target, "__self__", None)
-    module = getattr(target, "__module__", None) or getattr(type(owner), "__module__", None) or ""
+    owner: Any = getattr(target, "__self__", None)
+    owner_type: type = type(owner)  # pyright: ignore[reportUnknownVariableType]
+    module: str = getattr(target, "__module__", None) or getattr(owner_type, "__module__", None) or ""
     if isinstance(owner, ModuleType):
         module = owner.__name__
     qualname = getattr(target, "__qualname__", "") or getattr(target, "__name__", "")

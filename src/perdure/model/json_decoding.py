@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import temporalio.common
 import temporalio.converter
@@ -119,7 +119,7 @@ def _decode_list(hint: Any, item: Plan, value: Any) -> Any:
     if type(value) is not list:
         return value_to_type(hint, value)
     try:
-        return [item(each) for each in value]
+        return [item(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
     except Exception:
         return value_to_type(hint, value)  # says which index
 
@@ -151,7 +151,8 @@ class _DataclassPlan:
             hints = get_type_hints(self._hint)
             fields = self._fields = [(f.name, _plan_of(hints[f.name])) for f in dataclasses.fields(self._hint)]
         given: dict[str, Any] = {}
-        get = value.get
+        present = cast("dict[str, Any]", value)
+        get = present.get
         for name, plan in fields:
             part = get(name, _MISSING)
             if part is not _MISSING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import temporalio.common
 import temporalio.converter
@@ -27,7 +27,7 @@ _fields_of: dict[type, tuple[str, ...]] = {}
 
 def _plain(value: Any) -> Any:
     """`dataclasses.asdict` for any value, without the copies."""
-    kind = type(value)
+    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     if kind in _ATOMS:
         return value
     names = _fields_of.get(kind)
@@ -40,23 +40,25 @@ def _plain(value: Any) -> Any:
     return _plain_rare(value, kind)
 
 
-def _plain_rare(value: Any, kind: type) -> Any:
+def _plain_rare(value: Any, kind: type[Any]) -> Any:
     if dataclasses.is_dataclass(kind):
         _fields_of[kind] = tuple(field.name for field in dataclasses.fields(kind))
         return _plain(value)
-    if isinstance(value, tuple):
+    if issubclass(kind, tuple):
         parts = [_plain(each) for each in value]
-        return kind(*parts) if hasattr(value, "_fields") else kind(parts)
-    if isinstance(value, list):
-        return kind(_plain(each) for each in value)
-    if isinstance(value, dict):
+        make = cast("Callable[..., Any]", kind)
+        return make(*parts) if hasattr(value, "_fields") else make(parts)
+    if issubclass(kind, list):
+        as_list = cast("Callable[..., Any]", kind)
+        return as_list(_plain(each) for each in value)
+    if issubclass(kind, dict):
         return {_plain(key): _plain(each) for key, each in value.items()}
     return value
 
 
 class _Encoder(AdvancedJSONEncoder):
     def default(self, o: Any) -> Any:
-        kind = type(o)
+        kind: type[Any] = type(o)  # pyright: ignore[reportUnknownVariableType]
         if kind in _fields_of or dataclasses.is_dataclass(kind):
             return _plain(o)
         dump = getattr(o, "model_dump", None)
@@ -110,7 +112,7 @@ _encoders: dict[type, Callable[[Any], Payload]] = {
 }
 
 
-def _encoder_of(kind: type) -> Callable[[Any], Payload]:
+def _encoder_of(kind: type[Any]) -> Callable[[Any], Payload]:
     """How values of exactly this type are encoded; the order of temporalio's own attempts decides."""
     if hasattr(kind, _TRANSFER_TYPE) or issubclass(kind, Message | temporalio.common.RawValue):
         return _slow.to_payload
@@ -127,7 +129,7 @@ def _encoder_of(kind: type) -> Callable[[Any], Payload]:
 
 def encode_value(value: Any) -> Payload:
     """The payload of a value; TypeError or ValueError when JSON cannot hold it."""
-    kind = type(value)
+    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     encoder = _encoders.get(kind)
     if encoder is None:
         encoder = _encoders[kind] = _encoder_of(kind)

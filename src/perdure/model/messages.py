@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from functools import partial
+from typing import Any, Generic, TypeGuard, TypeVar, cast, overload
 
 from typing_extensions import dataclass_transform
 
@@ -50,7 +51,7 @@ class _NamedType(Generic[T]):
     _kind = ""
 
     def __init__(self, name: str, type: type[T] | None = None) -> None:
-        if not isinstance(name, str) or not name:
+        if not _is_name(name):
             raise DefinitionError(f"a {self._kind} needs a name; say {self._kind.capitalize()}('approved', bool)")
         self.name = name
         self.type = type
@@ -84,7 +85,11 @@ Signal = SignalDefinition
 Query = QueryDefinition
 
 
-def _as_payload(cls: type) -> None:
+def _is_name(given: Any) -> bool:
+    return isinstance(given, str) and bool(given)
+
+
+def _as_payload(cls: type[Any]) -> None:
     """Makes a bare annotated class a dataclass, so that it can be built and sent."""
     if (
         "__annotations__" in vars(cls)
@@ -101,7 +106,7 @@ def _mark(cls: Any, mark: str, name: str | None, kind: str) -> Any:
             f"@{kind} goes on a class (its name is the {kind}'s, its fields the payload); for a method of a workflow class say "
             f"@workflow.{kind}"
         )
-    _as_payload(cls)
+    _as_payload(cast("type[Any]", cls))
     setattr(cls, mark, name or cls.__name__)
     return cls
 
@@ -114,7 +119,7 @@ def signal(*, name: str | None = None) -> Callable[[C], C]: ...
 def signal(cls: Any = None, /, *, name: str | None = None) -> Any:
     """Makes a class a signal: its name (or `name`) is the signal's, an instance is the payload. A bare class becomes a dataclass."""
     if cls is None:
-        return lambda each: _mark(each, SIGNAL_MARK, name, "signal")
+        return partial(_mark, mark=SIGNAL_MARK, name=name, kind="signal")
     return _mark(cls, SIGNAL_MARK, name, "signal")
 
 
@@ -126,7 +131,7 @@ def query(*, name: str | None = None) -> Callable[[C], C]: ...
 def query(cls: Any = None, /, *, name: str | None = None) -> Any:
     """Makes a class a query: its name (or `name`) is the query's, an instance is the answer. A bare class becomes a dataclass."""
     if cls is None:
-        return lambda each: _mark(each, QUERY_MARK, name, "query")
+        return partial(_mark, mark=QUERY_MARK, name=name, kind="query")
     return _mark(cls, QUERY_MARK, name, "query")
 
 
@@ -161,16 +166,20 @@ def query_name(of: Any) -> str:
     return name
 
 
+def _is_definition(of: Any) -> TypeGuard[_NamedType[Any]]:
+    return isinstance(of, _NamedType)
+
+
 def signal_type(of: Any) -> Any:
     """The type of a signal's payload; None when it is not known or there is none."""
-    if isinstance(of, SignalDefinition):
+    if _is_definition(of):
         return of.type
     return of if isinstance(of, type) else None
 
 
 def query_type(of: Any) -> Any:
     """The type of a query's answer; None when it is not known."""
-    if isinstance(of, QueryDefinition):
+    if _is_definition(of):
         return of.type
     return of if isinstance(of, type) else None
 

@@ -259,7 +259,7 @@ def _refuse_unknown_names(options: type[_Options]) -> None:
         check_names(options.__name__, given, options)
         generated(self, *args, **given)
 
-    options.__init__ = __init__  # type: ignore[method-assign]
+    setattr(options, "__init__", __init__)  # noqa: B010 - type checkers keep the generated signature
 
 
 for _each in _DURATIONS:

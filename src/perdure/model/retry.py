@@ -55,7 +55,7 @@ def _name(error_type: str | type[BaseException]) -> str:
     return error_type if isinstance(error_type, str) else error_type.__name__
 
 
-def _check_numbers(coefficient: float, attempts: int) -> None:
+def _check_numbers(coefficient: Any, attempts: Any) -> None:
     if isinstance(coefficient, bool) or not isinstance(coefficient, (int, float)) or not coefficient >= 1:
         raise UsageError(f"backoff_coefficient is {coefficient!r}; it must be a number of at least 1 (1 keeps the interval, 2 doubles it)")
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 0:

@@ -43,12 +43,12 @@ class RpcError(PerdureError):
     translates it), `detail` at most one message of `temporal.api.errordetails.v1`.
     """
 
-    code: StatusCode  # type: ignore[assignment, misc]  # pyright: ignore[reportIncompatibleVariableOverride]
-    status: StatusCode  # type: ignore[misc]  # pyright: ignore[reportIncompatibleVariableOverride]
+    code: StatusCode  # type: ignore[assignment, misc]
+    status: StatusCode  # type: ignore[misc]
 
     def __init__(self, code: StatusCode, message: str, detail: Message | None = None) -> None:
         super().__init__(message)
-        self.code = self.status = code
+        self.code = self.status = code  # pyright: ignore[reportIncompatibleVariableOverride]
         self.detail = detail
 
     def __str__(self) -> str:
