@@ -39,6 +39,7 @@ class Script:
         self.runner = self.new_runner()
         self.completion: Any = None
         self.queries: dict[str, WorkflowQuery] = {}
+        self.scheduled_ids: dict[str, int] = {}
         event = self.event(E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
         started = event.workflow_execution_started_event_attributes
         started.workflow_type.name = self.definition.name
@@ -76,12 +77,7 @@ class Script:
 
     def scheduled(self, activity_id: str) -> int:
         """The event that scheduled an activity."""
-        found = [
-            e.event_id
-            for e in self.events
-            if e.event_type == E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED and e.activity_task_scheduled_event_attributes.activity_id == activity_id
-        ]
-        return found[-1]
+        return self.scheduled_ids[activity_id]
 
     def _activity_started(self, activity_id: str) -> tuple[int, int]:
         scheduled = self.scheduled(activity_id)
@@ -169,6 +165,8 @@ class Script:
         source = getattr(command, command.WhichOneof("attributes"))
         event = self.event(_EVENT_OF[kind])
         target = getattr(event, _ATTRIBUTES_OF[kind])
+        if kind == "SCHEDULE_ACTIVITY_TASK":
+            self.scheduled_ids[source.activity_id] = event.event_id
         for field, value in source.ListFields():
             if field.name in target.DESCRIPTOR.fields_by_name:
                 if field.message_type is not None and not field.is_repeated:

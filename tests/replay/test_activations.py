@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
-from perdure import ActivityError, ApplicationError, CancellationType, Signal, WorkflowContext, activity, signal, workflow
+from perdure import WorkflowContext, activity, workflow
 
 
 @activity

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 from temporalio.api.command.v1.message_pb2 import (
     Command as CommandMessage,
+)
+from temporalio.api.command.v1.message_pb2 import (
     ContinueAsNewWorkflowExecutionCommandAttributes,
 )
 from temporalio.api.common.v1.message_pb2 import Payload

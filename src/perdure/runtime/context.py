@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, ClassVar, NoReturn, TypeVar, overload
 
@@ -123,7 +123,7 @@ class WorkflowContext:
         """The memo's values; `ctx.memo_value(key, type)` decodes one as a type."""
         return MemoView(self._run)
 
-    def memo_value(self, key: str, type: type[T], default: T | None = None) -> T | None:  # noqa: A002 - as the decoders name it
+    def memo_value(self, key: str, type: type[T], default: T | None = None) -> T | None:
         payload = self._run.memo.get(key)
         return default if payload is None else self._run.converter.from_payload(payload, type)
 
@@ -141,7 +141,7 @@ class WorkflowContext:
     def now(self) -> datetime:
         """The time of the current workflow task, UTC. It stands still until the workflow waits."""
         seconds, ns = divmod(self._run.now_ns, 1_000_000_000)
-        return datetime.fromtimestamp(seconds, timezone.utc) + timedelta(microseconds=ns // 1000)
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=ns // 1000)
 
     def sleep(self, duration: Duration) -> asyncio.Future[None]:
         """`await ctx.sleep(seconds)`: a durable timer. The process may end meanwhile."""

@@ -19,6 +19,7 @@ REMEDY = (
     "A running workflow must find the code it started with: take the change back, or put it behind `if ctx.patched(\"name\"):`, "
     "or let running workflows finish on a worker with the old code."
 )
+_MARKER: int = EventType.EVENT_TYPE_MARKER_RECORDED
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -36,6 +37,12 @@ def match_commands(commands: Sequence[Command], events: Sequence[HistoryEvent], 
     for command in commands:
         if command.dropped:
             continue
+        if position < end and command.event_type != _MARKER:  # the usual case, without a call
+            event = events[position]
+            if event.event_type == command.event_type and command.matches(event):
+                command.recorded(event)
+                position += 1
+                continue
         while position < end and not _records(events[position], command):
             if not may_be_missing(events[position]):
                 return Mismatch(events[position], completed_id, command)
@@ -54,7 +61,7 @@ def match_commands(commands: Sequence[Command], events: Sequence[HistoryEvent], 
 def _records(event: HistoryEvent, command: Command) -> bool:
     if event.event_type != command.event_type or not command.matches(event):
         return False
-    return command.event_type != EventType.EVENT_TYPE_MARKER_RECORDED or (
+    return command.event_type != _MARKER or (
         isinstance(command, RecordMarker) and (not command.key or marker_key(event) == command.key)
     )
 

@@ -20,12 +20,12 @@ from temporalio.api.common.v1.message_pb2 import Payload
 from temporalio.api.history.v1.message_pb2 import WorkflowExecutionStartedEventAttributes
 
 from perdure.model.conversion import DataConverter
-from perdure.model.definitions import ActivityDefinition, WorkflowDefinition
-from perdure.model.errors import DeterminismViolation, UsageError
+from perdure.model.definitions import ActivityDefinition, HandlerDefinition, WorkflowDefinition
+from perdure.model.errors import DeterminismViolation, InvalidInput, UsageError
 from perdure.runtime import guard
 from perdure.runtime.activity_commands import template_for
 from perdure.runtime.commands import Cancel, CancelTimer, Command, Complete, ContinueAsNewCommand, Fail, ScheduleActivity, StartTimer
-from perdure.runtime.failing import continue_as_new_in, failure_of_error, fails_workflow
+from perdure.runtime.failing import continue_as_new_in, fails_workflow, failure_of_error
 from perdure.runtime.handles import ActivityHandle, TimerFuture
 from perdure.runtime.loop import Evicted, WorkflowLoop
 from perdure.runtime.markers import Markers
@@ -52,6 +52,7 @@ class RunState:
         self.started: WorkflowExecutionStartedEventAttributes | None = None
         self.context = contextvars.Context()
         self.loop: WorkflowLoop
+        self.code_context: Any = None
         self.task_queue = ""
         self.start_ns = self.now_ns = 0
         self.history_length = self.history_size = 0
@@ -85,8 +86,11 @@ class RunState:
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
-    def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, hooks: Callable[[], None]) -> None:
-        """The run's first event. `hooks` sets the context variables through which workflow code finds its context."""
+    def begin(
+        self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any, enter: Callable[[], None]
+    ) -> None:
+        """The run's first event. `context` is what its code gets as ctx; `enter` sets the variables through which it finds it."""
+        self.code_context = context
         own = self.started = WorkflowExecutionStartedEventAttributes()
         own.CopyFrom(started)  # the original keeps the whole history alive that it came in
         self.start_ns = start_ns
@@ -96,30 +100,40 @@ class RunState:
             self.memo.update(own.memo.fields)
         if own.HasField("search_attributes"):
             self.search_attributes.update(own.search_attributes.indexed_fields)
-        self.context.run(hooks)
+        self.context.run(enter)
 
-    def prepare_code(self, context: Any) -> None:
+    def prepare_code(self) -> None:
         """Creates the workflow object and its handlers, before the first signals. An input that does not decode fails the workflow."""
         assert self.started is not None
         definition = self.definition
         try:
+            self._check_count(len(self.started.input.payloads))
             self._arguments = self.converter.decode_args(
                 self.started.input.payloads, definition.arg_types, definition.arg_names, f"workflow {definition.name}"
             )
             self.started.ClearField("input")
-            self.instance = self.context.run(definition.create)
-            self._register_methods(context)
+            if definition.cls is not None:
+                self.instance = self.context.run(definition.create)
+                self._register_methods()
         except Exception as error:
             self.failed(error)
 
-    def start_code(self, context: Any) -> None:
+    def _check_count(self, count: int) -> None:
+        try:
+            self.definition.shape.check_count(count)
+        except UsageError as error:
+            raise InvalidInput(str(error)) from error
+
+    def start_code(self) -> None:
         """Creates the workflow's first task."""
         if self.closed or self.code_error is not None:
             return
         definition, arguments = self.definition, self._arguments
         self._arguments = []
         run = definition.run if self.instance is None else definition.run.__get__(self.instance)
-        self._main = self.loop.create_task(self._run_main(run, [context, *arguments] if definition.takes_ctx else arguments), context=self.context)
+        if definition.takes_ctx:
+            arguments = [self.code_context, *arguments]
+        self._main = self.loop.create_task(self._run_main(run, arguments), context=self.context)
 
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
@@ -284,10 +298,10 @@ class RunState:
 
     # --- signals --------------------------------------------------------------------------------------------------------------
 
-    def _register_methods(self, context: Any) -> None:
+    def _register_methods(self) -> None:
         for kind, registry in ((self.definition.queries, self.queries), (self.definition.signals, self.signals)):
             for name, handler in kind.items():
-                registry.set_handler(bound_handler(name, handler, self.instance, context))
+                registry.set_handler(bound_handler(name, handler, self.instance))
 
     def _dispatch_signal(self, handler: Handler, arguments: list[Any]) -> None:
         if handler.is_async:
@@ -354,7 +368,7 @@ class RunState:
             guard.resume(guarded)
 
 
-def bound_handler(name: str | None, handler: Any, instance: Any, context: Any) -> Handler:
+def bound_handler(name: str | None, handler: HandlerDefinition, instance: Any) -> Handler:
     """A handler method of a workflow class, bound to its object."""
     if instance is None:
         raise UsageError(f"handler {name!r} belongs to a workflow that is no class")

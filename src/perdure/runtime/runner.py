@@ -80,11 +80,10 @@ class WorkflowRunner:
         """Why the last task failed, with its traceback; the worker logs it."""
         if self.options.guard:
             guard.install()
-        self._fresh()
+        self._forget()
 
-    def _fresh(self) -> None:
-        self.run = RunState(self.definition, self.workflow_id, self.run_id, self._converter, self.options)
-        self._context: WorkflowContext | None = None
+    def _forget(self) -> None:
+        self._state: RunState | None = None
         self._last_event_id = 0
         self._activated_id = 0  # the WorkflowTaskStarted event of the last activation
         self._awaits_match = False
@@ -110,13 +109,21 @@ class WorkflowRunner:
 
     def evict(self) -> None:
         """Ends the run's code in this process; the runner can be given a whole history again."""
-        self.run.evict()
-        self._fresh()
+        if self._state is not None:
+            self._state.evict()
+            self._forget()
+
+    @property
+    def run(self) -> RunState:
+        """The state of the run's code. CacheMiss before the first event."""
+        if self._state is None:
+            raise CacheMiss
+        return self._state
 
     @property
     def closed(self) -> bool:
         """Whether the workflow has ended, as far as its code is concerned."""
-        return self.run.closed
+        return self._state is not None and self._state.closed
 
     def replay(self, events: Sequence[HistoryEvent], live_started_id: int = 0) -> None:
         """Takes the next part of the history. A WorkflowTaskStarted event `live_started_id` at its end is the task in hand.
@@ -171,10 +178,12 @@ class WorkflowRunner:
             self._last_event_id = events[-1].event_id
 
     def _begin(self, event: HistoryEvent) -> None:
-        run = self.run
-        self._context = WorkflowContext(run)
+        run = self._state = RunState(self.definition, self.workflow_id, self.run_id, self._converter, self.options)
+        if self._traced is not None:
+            _trace_commands(run, self._traced)
         time = event.event_time
-        run.begin(event.workflow_execution_started_event_attributes, time.seconds * 1_000_000_000 + time.nanos, self._context._enter)
+        context = WorkflowContext(run)
+        run.begin(event.workflow_execution_started_event_attributes, time.seconds * 1_000_000_000 + time.nanos, context, context._enter)
 
     def _activate(self, started: HistoryEvent, events: Sequence[HistoryEvent], position: int) -> None:
         run = self.run
@@ -212,12 +221,12 @@ class WorkflowRunner:
         run = self.run
         begins = bool(window) and window[0].event_type == _BEGUN
         if begins:
-            run.prepare_code(self._context)
+            run.prepare_code()
         for event in window:
             if event.event_type == SIGNALED:
                 apply_signal(run, event)
         if begins:
-            run.start_code(self._context)
+            run.start_code()
         for event in window:
             apply = APPLY.get(event.event_type)
             if apply is not None:
@@ -238,15 +247,10 @@ class WorkflowRunner:
         """Goes through the history again and notes where each command is issued: too dear to do before it is needed."""
         self.evict()
         self._traced = {}
-        add = self.run.add
-        traced = self._traced
-
-        def noted(command: Command) -> None:
-            traced[id(command)] = code_line()
-            add(command)
-
-        self.run.add = noted  # type: ignore[method-assign]
-        self._replay(events, live_started_id)
+        try:
+            self._replay(events, live_started_id)
+        finally:
+            self._traced = None
 
     # --- answers ----------------------------------------------------------------------------------------------------------------
 
@@ -309,3 +313,13 @@ class WorkflowRunner:
         if name == METADATA:
             return metadata(self.definition.name, run.signals.handlers, run.queries.handlers, run.current_details)
         return stack_trace(run.loop.pending_tasks())
+
+
+def _trace_commands(run: RunState, traced: dict[int, str]) -> None:
+    add = run.add
+
+    def noted(command: Command) -> None:
+        traced[id(command)] = code_line()
+        add(command)
+
+    run.add = noted  # type: ignore[method-assign]
