@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -18,11 +19,40 @@ class Task:
     task_token: bytes = b""
 
 
+class Answers:
+    """Like the engine: an answer belongs to the poll that it was given to, from the moment it was given."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[Task | Exception]] = deque()
+        self._ready: deque[Task | Exception] = deque()
+
+    async def get(self) -> Task | Exception:
+        if self._ready:
+            return self._ready.popleft()
+        future: asyncio.Future[Task | Exception] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return await future
+
+    def put_nowait(self, answer: Task | Exception) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(answer)
+                return
+        self._ready.append(answer)
+
+    def qsize(self) -> int:
+        return len(self._ready)
+
+    def empty(self) -> bool:
+        return not self._ready
+
+
 @dataclass
 class Source:
     """What polls wait on."""
 
-    tasks: asyncio.Queue[Task | Exception] = field(default_factory=asyncio.Queue)
+    tasks: Answers = field(default_factory=lambda: Answers())
     polling: int = 0
     polls: int = 0
 
@@ -88,6 +118,24 @@ async def test_closing_cancels_polls_and_lets_tasks_end() -> None:
     release.set()
     await asyncio.wait(made.unfinished())
     assert done and source.polls == 2
+
+
+async def test_a_task_that_arrives_in_the_moment_of_closing_is_done() -> None:
+    source, done = Source(), []
+
+    async def handle(task: Task) -> None:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0.001)
+        done.append(task)
+
+    made = lane(source, handle, slots=3)
+    made.start()
+    await until(lambda: source.polling == 3)
+    source.tasks.put_nowait(Task(b"x"))  # the poll has its answer, but has not run on
+    made.close()
+    await asyncio.wait(made.unfinished())
+    assert len(done) + source.tasks.qsize() == 1 and len(done) == 1
 
 
 async def test_an_error_pauses_the_whole_lane_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:

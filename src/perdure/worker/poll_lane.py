@@ -6,6 +6,8 @@ Nothing is queued in between, so a task that was taken from the engine is always
 The rules that a newcomer would get wrong:
 - The handler runs *inside* the slot's asyncio task (no task is made per activity). Who cancels a slot may do so only while it
   polls; a running activity is cancelled through its own attempt, which keeps the cancellation away from the report.
+- A poll that is cancelled in the moment in which its answer has come is not cancelled (`_unless_answered`): the engine has given
+  the task away, and would wait for it until it times out.
 - An error pauses the whole lane, not one slot: a hundred slots that fail together are one error, and one back-off.
 - An engine that answers an empty poll at once cannot wake polls; the lane then pauses for `poll_interval` instead of spinning.
 """
@@ -15,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError
@@ -67,7 +70,7 @@ class PollLane(Generic[TaskT]):
     def __init__(
         self,
         name: str,
-        poll: Callable[[], Awaitable[TaskT]],
+        poll: Callable[[], Coroutine[Any, Any, TaskT]],
         handle: Callable[[TaskT], Awaitable[None]],
         settings: LaneSettings,
         clock: Clock,
@@ -144,7 +147,10 @@ class PollLane(Generic[TaskT]):
                 await self._open.wait()
                 if self._closing:
                     return None
-            return await self._poll_once()
+            task = await self._poll_once()
+            if self._closing:
+                _forget_cancellation(slot)
+            return task
         except asyncio.CancelledError:
             if not self._closing:
                 raise
@@ -156,11 +162,11 @@ class PollLane(Generic[TaskT]):
         asked = self._clock.monotonic()
         try:
             if self._settings.polls_max is None and self._settings.poll_timeout is None:
-                task = await self._poll()
+                task = await _unless_answered(self._poll())
             else:
                 async with self._polls, asyncio.timeout(self._settings.poll_timeout):
                     asked = self._clock.monotonic()
-                    task = await self._poll()
+                    task = await _unless_answered(self._poll())
         except TimeoutError:
             self._answered()
             return None
@@ -196,3 +202,34 @@ class PollLane(Generic[TaskT]):
         )  # fmt: skip
         self._open.clear()
         self._clock.call_at(self._clock.now() + int(seconds * 1e9), self._open.set)
+
+
+@types.coroutine
+def _unless_answered(poll: Coroutine[Any, Any, TaskT]) -> Generator[Any, Any, TaskT]:
+    """Awaits a poll; a cancellation that finds what it awaits done comes too late, and is kept for its next wait, if there is one."""
+    late: BaseException | None = None
+    try:
+        awaited = poll.send(None)
+        while True:
+            thrown: BaseException | None = late
+            late = None
+            if thrown is None:
+                try:
+                    yield awaited
+                except asyncio.CancelledError as error:
+                    if asyncio.isfuture(awaited) and awaited.done() and not awaited.cancelled():
+                        late = error
+                    else:
+                        thrown = error
+                except BaseException as error:
+                    thrown = error
+            awaited = poll.send(None) if thrown is None else poll.throw(thrown)
+    except StopIteration as end:
+        answer: TaskT = end.value
+        return answer
+
+
+def _forget_cancellation(slot: _Slot) -> None:
+    """After a cancellation that came too late: the task that was polled is done as if there had been none."""
+    while slot.task is not None and slot.task.cancelling():
+        slot.task.uncancel()

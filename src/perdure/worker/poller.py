@@ -8,7 +8,7 @@ milliseconds and the engine hands a task to whichever poll waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -167,7 +167,7 @@ class TaskPoller:
         return [*self._workflow_lanes, *self._activity_lanes]
 
 
-def _polling(method: Callable[[Any], Awaitable[Any]], template: Any) -> Callable[[], Awaitable[Any]]:
+def _polling(method: Callable[[Any], Coroutine[Any, Any, Any]], template: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
     """A poll with a request of its own each time: a request belongs to who receives it."""
     encoded: bytes = template.SerializeToString()
     parse: Callable[[bytes], Any] = template.FromString
