@@ -28,7 +28,7 @@ from perdure.engine.core.signals import check_receiver, write_signaled
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.workflow_tasks import schedule
-from perdure.model.rpc import RpcError, already_exists, invalid_argument
+from perdure.model.rpc import RpcError, already_exists, invalid_argument, unavailable
 
 _Request: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
@@ -162,7 +162,13 @@ def existing_reply(
 
 
 def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> Outcome:
-    """A start that found an open run: nothing happens to it, unless the request id is to be attached."""
+    """A start that found an open run: nothing happens to it, unless the request id is to be attached.
+
+    Raises:
+        RpcError: Unavailable, if the run has closed since the decision: decide again.
+    """
+    if run.closed:
+        raise unavailable("the workflow closed while it was being started again")
     tx = Transaction(run, env)
     tx.outcome.reply = StartWorkflowExecutionResponse(
         run_id=run.run_id, first_execution_run_id=run.first_run_id, started=False, status=run.status

@@ -1,0 +1,281 @@
+"""Proves the laws of the core for any sequence of requests, legal and illegal.
+
+After each transaction the fold of what is stored equals the live state, and the history is legal by an independent
+checker; a refused request changes nothing. Examples are derandomized: a failure names its sequence of steps.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from temporalio.api.workflowservice.v1 import (
+    RecordActivityTaskHeartbeatRequest,
+    RequestCancelWorkflowExecutionRequest,
+    ResetStickyTaskQueueRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import core_commands as commands
+from core_support import Driver, FakeEnv, Poller, payloads, seconds, snapshot, start_request
+
+from perdure.engine.core import (
+    AbandonInProcess,
+    ActivityStarted,
+    FireTimers,
+    StartActivityTask,
+    StartWorkflowTask,
+    StickyUnavailable,
+    TaskKind,
+    UnstartActivity,
+    WorkflowTaskStarted,
+    describe,
+    poll_response,
+)
+from perdure.model.rpc import RpcError
+
+IDS = ("a", "b", "c")
+SEEDS = 40
+"""Long sequences in the default suite: the parameter is the seed."""
+
+
+class Machine:
+    """Interprets numbers as requests: `pick(n)` takes the next number modulo n."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = iter(numbers)
+        env = FakeEnv()
+        request = start_request()
+        if self.pick(2):
+            request.retry_policy.maximum_attempts = 3
+        if self.pick(3) == 0:
+            request.workflow_run_timeout.CopyFrom(seconds(50 + self.pick(50)))
+        if self.pick(4) == 0:
+            request.workflow_execution_timeout.CopyFrom(seconds(200))
+        if self.pick(4) == 0:
+            request.workflow_start_delay.CopyFrom(seconds(5))
+        self.set_pollers(env, self.pick(8))
+        self.driver = Driver(request, env)
+        self.tasks: list[Any] = []
+        self.activities: list[Any] = []
+        self.collect(self.driver.outcome)
+
+    def pick(self, n: int) -> int:
+        return next(self.numbers, 0) % n
+
+    @staticmethod
+    def set_pollers(env: FakeEnv, mask: int) -> None:
+        env.polled = set()
+        if mask & 1:
+            env.polled.add((TaskKind.WORKFLOW, "queue"))
+        if mask & 2:
+            env.polled.add((TaskKind.ACTIVITY, "queue"))
+        if mask & 4:
+            env.polled.add((TaskKind.WORKFLOW, "sticky"))
+
+    def collect(self, outcome: Any) -> None:
+        for each in (outcome, outcome.new_run):
+            if each is None:
+                continue
+            for effect in each.effects:
+                if isinstance(effect, WorkflowTaskStarted):
+                    self.tasks.append(effect.task)
+                    self.check_task(effect.task)
+                elif isinstance(effect, ActivityStarted):
+                    self.activities.append(effect.task)
+
+    def check_task(self, task: Any) -> None:
+        if task.events is None:
+            events = [e for e in self.driver.events if task.first_event_id <= e.event_id <= task.last_event_id]
+            response = poll_response(task, events)
+        else:
+            response = poll_response(task)
+        ids = [e.event_id for e in response.history.events]
+        assert ids == list(range(task.first_event_id, task.started_event_id + 1))
+
+    def token(self, tasks: list[Any]) -> Any:
+        """Mostly the newest, at times an old one."""
+        if not tasks:
+            return None
+        return tasks[-1] if self.pick(4) else tasks[self.pick(len(tasks))]
+
+    def command(self) -> Any:
+        ident = IDS[self.pick(3)]
+        kind = self.pick(16)
+        run = self.driver.run
+        if kind < 4:
+            fields: dict[str, Any] = {}
+            if self.pick(3) == 0:
+                fields["heartbeat_timeout"] = seconds(3)
+            if self.pick(4) == 0:
+                fields["schedule_to_start_timeout"] = seconds(4)
+            return commands.activity(ident, close=self.pick(3) * 20, start_to_close=self.pick(4) * 5, **fields)
+        if kind < 6:
+            scheduled = list(run.activities)
+            return commands.cancel_activity(scheduled[self.pick(len(scheduled))] if scheduled and self.pick(5) else self.pick(30))
+        if kind < 9:
+            return commands.timer(ident, self.pick(5) * 3)
+        if kind < 11:
+            return commands.cancel_timer(ident)
+        return (
+            commands.marker("m"),
+            commands.upsert(key=ident),
+            commands.memo(**{ident: None if self.pick(2) else "v"}),
+            commands.marker(""),
+            commands.activity("", start_to_close=1),
+        )[kind - 11]
+
+    def closing(self) -> list[Any]:
+        kind = self.pick(12)
+        if kind == 0:
+            return [commands.complete()]
+        if kind == 1:
+            return [commands.fail()]
+        if kind == 2:
+            return [commands.continue_as_new()]
+        if kind == 3:
+            return [commands.cancel()]
+        if kind == 4:
+            return [commands.complete(), commands.timer("late")]
+        return []
+
+    def request(self) -> Any:
+        kind = self.pick(24)
+        run = self.driver.run
+        if kind < 7:
+            return self.complete_task()
+        if kind < 9:
+            return StartWorkflowTask(Poller(in_process=bool(self.pick(2))), bool(self.pick(2)))
+        if kind < 11:
+            return self.report_activity()
+        if kind == 11:
+            keys = list(run.activities)
+            return StartActivityTask(keys[self.pick(len(keys))] if keys else 5, Poller())
+        if kind < 14:
+            request_id = ("", "s1", "s2")[self.pick(3)]
+            return SignalWorkflowExecutionRequest(namespace="ns", signal_name="go" if self.pick(9) else "", request_id=request_id)
+        if kind < 17:
+            self.driver.env.now += (0, 1, 2, 4, 8, 16, 700)[self.pick(7)] * 10**9
+            return FireTimers()
+        if kind == 17:
+            return self.rare()
+        if kind == 18:
+            task = self.token(self.tasks)
+            return RespondWorkflowTaskFailedRequest(task_token=task.token if task else b"garbage", cause=24)
+        if kind == 19:
+            self.set_pollers(self.driver.env, self.pick(8))
+            return FireTimers()
+        return self.report_activity() if kind < 22 else self.complete_task()
+
+    def complete_task(self) -> Any:
+        task = self.token(self.tasks)
+        todo = [self.command() for _ in range(self.pick(4))] + self.closing()
+        request = RespondWorkflowTaskCompletedRequest(task_token=task.token if task else b"", commands=todo)
+        request.force_create_new_workflow_task = self.pick(6) == 0
+        request.return_new_workflow_task = bool(self.pick(2))
+        if self.pick(2):
+            request.sticky_attributes.worker_task_queue.name = "sticky"
+            request.sticky_attributes.schedule_to_start_timeout.seconds = 5
+        return request
+
+    def report_activity(self) -> Any:
+        task = self.token(self.activities)
+        token = task.response.task_token if task else b"\x01\x02rubbish"
+        kind = self.pick(6)
+        if kind < 2:
+            return RespondActivityTaskCompletedRequest(task_token=token, result=payloads("r"))
+        if kind == 2:
+            request = RespondActivityTaskFailedRequest(task_token=token)
+            request.failure.message = "boom"
+            if self.pick(5):
+                request.failure.application_failure_info.non_retryable = self.pick(3) == 0
+            if self.pick(3) == 0:
+                request.last_heartbeat_details.CopyFrom(payloads("last"))
+            return request
+        if kind == 3:
+            return RespondActivityTaskCanceledRequest(task_token=token, details=payloads("c"))
+        if kind == 4 and task:
+            return UnstartActivity(task.scheduled_event_id, task.attempt)
+        return RecordActivityTaskHeartbeatRequest(task_token=token, details=payloads("h"))
+
+    def rare(self) -> Any:
+        kind = self.pick(8)
+        if kind == 0:
+            return TerminateWorkflowExecutionRequest(reason="enough", first_execution_run_id="" if self.pick(2) else "other")
+        if kind == 1:
+            return ResetStickyTaskQueueRequest()
+        if kind == 2:
+            return StickyUnavailable()
+        if kind == 3:
+            self.driver.env.incarnation += 1
+            return AbandonInProcess(self.driver.env.incarnation)
+        if kind == 4:
+            request = SignalWithStartWorkflowExecutionRequest(signal_name="go", request_id=("", "s1", "s2")[self.pick(3)])
+            return request
+        if kind == 5:
+            return start_request(request_id=f"r{self.pick(3)}", on_conflict_options={"attach_request_id": True})
+        return RequestCancelWorkflowExecutionRequest(reason="stop")
+
+    def step(self) -> None:
+        driver = self.driver
+        if self.pick(7) == 0:
+            driver.reload()
+        request = self.request()
+        before = snapshot(driver.run)
+        rows = {key: a.row() for key, a in driver.run.activities.items()}
+        try:
+            outcome = driver.do(request)
+        except RpcError:
+            assert snapshot(driver.run) == before
+            assert {key: a.row() for key, a in driver.run.activities.items()} == rows
+            return
+        if not outcome.changed:
+            assert snapshot(outcome.run) == before
+        self.collect(outcome)
+        describe(driver.run)
+        due = driver.run.next_due()
+        assert due is None or due > 0
+
+
+FAST = settings(
+    max_examples=120,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)
+
+
+def run_machine(numbers: Iterable[int], steps: int) -> Machine:
+    machine = Machine(numbers)
+    for _ in range(steps):
+        machine.step()
+    return machine
+
+
+@FAST
+@given(st.binary(min_size=40, max_size=400))
+def test_any_short_sequence_of_requests_keeps_the_laws(choices: bytes) -> None:
+    run_machine(choices, 25)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_any_long_sequence_of_requests_keeps_the_laws(seed: int) -> None:
+    numbers = random.Random(seed)
+    run_machine(iter(lambda: numbers.getrandbits(16), -1), 150)
