@@ -20,6 +20,7 @@ from perdure.storage import MemoryStorage, SQLiteStorage
 from perdure.storage.conformance import RandomGroups, contents
 from perdure.storage.conformance.rows import run_id, start, step
 from perdure.storage.contract import Committed, Transaction
+from perdure.storage.sqlite import commits
 
 SECTOR = 512
 
@@ -200,9 +201,13 @@ def test_every_yes_survives_the_loss_of_power(storage: SQLiteStorage, record: Re
     assert images > 200
 
 
-def test_every_yes_survives_through_checkpoints(storage: SQLiteStorage, record: Record, tmp_path: Path) -> None:
+def test_every_yes_survives_through_checkpoints(
+    storage: SQLiteStorage, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a checkpoint every few pages, which moves pages into the file and starts the log again from its beginning."""
-    storage._owned().pragma("wal_autocheckpoint", 20)
+    monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 20)
+    assert storage._committer is not None
+    storage._committer._checkpoint_at = 20
     write_runs(storage, record)
     assert any(operation[:2] == ("sync", "runs.db") for operation in record.done[100:])
     for path, promised in every_image(record, tmp_path, 2, per_moment=2, every=11):

@@ -1,9 +1,7 @@
 """Connections to the file: the one that writes, and one for each thread that reads.
 
-Only the writing connection checkpoints: SQLite does so inside the commit that fills the write-ahead log to
-`CHECKPOINT_PAGES` (a passive checkpoint: it waits for nobody), and once more on close. Readers are read-only and run
-one statement at a time, so none of them holds back the log for long; should it grow beyond `WAL_BYTES_MAX` all the
-same, the writer empties it (`SQLiteStorage`).
+Only the writing connection checkpoints (`perdure.storage.sqlite.commits`). Readers are read-only and run one statement at
+a time, so none of them holds back the log for long.
 """
 
 from __future__ import annotations
@@ -12,12 +10,6 @@ import threading
 import weakref
 
 from perdure.storage.sqlite.database import Connection, connect
-
-CHECKPOINT_PAGES = 2_000
-"""Pages in the log that start a checkpoint: 8 MB. More of them let pages that are rewritten often be copied less often."""
-
-WAL_BYTES_MAX = 64 * 1024 * 1024
-"""Beyond this the log is emptied by force, between two groups."""
 
 PAGE_BYTES = 4096
 WRITER_CACHE_KIB = 8 * 1024
@@ -33,7 +25,7 @@ def open_writer(path: str, vfs: str | None) -> Connection:
     connection.set_busy_timeout(BUSY_MS)
     for pragma in (
         f"cache_size = -{WRITER_CACHE_KIB}",
-        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        "wal_autocheckpoint = 0",
         "temp_store = memory",
         "synchronous = full",
         "fullfsync = on",  # macOS: fsync alone does not reach the disk there; elsewhere this changes nothing

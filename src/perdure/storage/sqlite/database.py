@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ctypes import addressof, c_int
 from typing import Any, Protocol, cast
 
 import apsw
@@ -30,6 +31,8 @@ class Connection(Protocol):
     def pragma(self, name: str, value: str | int | None = None) -> Any: ...
     def backup(self, databasename: str, sourceconnection: Connection, sourcedatabasename: str) -> Backup: ...
     def wal_checkpoint(self, dbname: str | None = None, mode: int = ...) -> tuple[int, int]: ...
+    def status(self, op: int, reset: bool = False) -> tuple[int, int]: ...
+    def file_control(self, dbname: str, op: int, pointer: int) -> bool: ...
     def set_busy_timeout(self, milliseconds: int) -> None: ...
     def close(self) -> None: ...
 
@@ -50,3 +53,16 @@ def array(values: Iterable[bytes] | Iterable[str]) -> object:
     """A parameter for `SqliteSeam.among`: any number of values, bound at once."""
     every = tuple(value.encode() if isinstance(value, str) else value for value in values)
     return _carray(every) if every else None
+
+
+class FileWatch:
+    """Whether the file of a connection still has its name; asking costs two microseconds, and keeps the interpreter's lock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._answer = c_int(0)
+        self._pointer = addressof(self._answer)
+
+    def has_moved(self) -> bool:
+        self._connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, self._pointer)
+        return self._answer.value != 0

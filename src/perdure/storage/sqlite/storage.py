@@ -1,13 +1,7 @@
-"""SQLiteStorage: one file, one owner, one writing connection.
-
-After a failure of the disk during a commit nobody knows what a restart would find. The storage settles it at once by
-another commit: that overwrites what the failed one left in the log, so if it succeeds the group is known to be FAILED.
-Only if it fails too is the answer UNKNOWN, and then nothing else is written until settling succeeds.
-"""
+"""SQLiteStorage: one file, one owner, one writing connection, and a reading one for each thread that reads."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,20 +21,14 @@ from perdure.storage.contract import (
     VisibilityRow,
     Waiting,
 )
-from perdure.storage.group import Judgement, Standing, judge
-from perdure.storage.sqlite.connections import WAL_BYTES_MAX, Readers, open_writer
+from perdure.storage.sqlite.commits import Committer
+from perdure.storage.sqlite.connections import Readers, open_writer
 from perdure.storage.sqlite.database import Connection, array
-from perdure.storage.sqlite.errors import BadValue, translated, translating
+from perdure.storage.sqlite.errors import translating
 from perdure.storage.sqlite.files import FileLock, check_place, create_private, file_sizes
 from perdure.storage.sqlite.reads import PackedQuery, Row, queries
 from perdure.storage.sqlite.schema import copy_to, prepare
-from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of, set_meta_text
 from perdure.storage.tables import KEPT
-
-_log = logging.getLogger("perdure.storage")
-
-_COMMITS_PER_LOOK = 256
-"""How often the writer looks at the size of the log."""
 
 
 class SQLiteStorage:
@@ -58,9 +46,7 @@ class SQLiteStorage:
         self._lock = FileLock(self._path)
         self._readers = Readers(self._path, vfs)
         self._connection: Connection | None = None
-        self._writer: GroupWriter | None = None
-        self._unsettled = False
-        self._commits = 0
+        self._committer: Committer | None = None
 
     @property
     def url(self) -> str:
@@ -84,7 +70,7 @@ class SQLiteStorage:
                 create_private(self._path)
                 self._connection = open_writer(self._path, self._vfs)
                 prepare(self._connection, self._path)
-                self._writer = GroupWriter(self._connection)
+                self._committer = Committer(self._connection, self._path)
             except BaseException:
                 self._release()
                 raise
@@ -99,7 +85,7 @@ class SQLiteStorage:
                 self._release()
 
     def _release(self) -> None:
-        connection, self._connection, self._writer = self._connection, None, None
+        connection, self._connection, self._committer = self._connection, None, None
         try:
             if connection is not None:
                 connection.close()
@@ -116,82 +102,14 @@ class SQLiteStorage:
         with translating(self._path, "written"):
             found = self._queries.meta_value.run(connection, {"name": "incarnation"})[0]
             incarnation: int = found[0][0] + 1 if found else 1
-            connection.execute(set_meta_text(), ("incarnation", incarnation))
+            assert self._committer is not None
+            self._committer.set_meta("incarnation", incarnation)
         return incarnation
 
-    # --- writing
-
     def commit(self, group: Sequence[Transaction]) -> list[Committed]:
-        connection, writer = self._owned(), self._writer
-        assert writer is not None
-        if self._unsettled and not self._settle(connection):
-            return [Committed.FAILED] * len(group)
-        self._look_at_log(connection)
-        try:
-            return self._commit_as_expected(connection, writer, group)
-        except (*BadValue, WritesConflict) as error:
-            return self._commit_one_by_one(group, error)
-        except apsw.Error as error:
-            return [self._outcome(connection, error)] * len(group)
-
-    def _commit_as_expected(self, connection: Connection, writer: GroupWriter, group: Sequence[Transaction]) -> list[Committed]:
-        judgement = judge(group)
-        try:
-            writer.write(rows_of(judgement))
-        except WritesConflict:
-            judgement = judge(group, self._standing(connection, judgement))
-            writer.write(rows_of(judgement))
-        return judgement.answers
-
-    def _commit_one_by_one(self, group: Sequence[Transaction], error: Exception) -> list[Committed]:
-        """One of the group cannot be stored at all: the others are not to suffer."""
-        if len(group) > 1:
-            return [answer for transaction in group for answer in self.commit([transaction])]
-        _log.error("a transaction cannot be stored in %s: %s", self._path, error, exc_info=error)
-        return [Committed.FAILED] * len(group)
-
-    def _standing(self, connection: Connection, judgement: Judgement) -> Standing:
-        """What stands in the file of all that a group touches."""
-        keys = judgement.currents
-        arguments = {
-            "run_ids": array(judgement.runs),
-            "namespaces": array({namespace for namespace, _ in keys}),
-            "workflow_ids": array({workflow_id for _, workflow_id in keys}),
-        }
-        versions, currents = self._queries.standing.run(connection, arguments)
-        return Standing({row[0]: row[1] for row in versions}, {(ns, wid): run_id for ns, wid, run_id in currents})
-
-    def _outcome(self, connection: Connection, error: apsw.Error) -> Committed:
-        reason = translated(error, self._path, "written")
-        if not isinstance(error, apsw.IOError):
-            _log.error("nothing was written: %s", reason)
-            return Committed.FAILED
-        self._unsettled = True
-        if self._settle(connection):
-            _log.error("nothing was written: %s", reason)
-            return Committed.FAILED
-        _log.critical("it is unknown whether a group was written, and nothing more will be until the disk recovers: %s", reason)
-        return Committed.UNKNOWN
-
-    def _settle(self, connection: Connection) -> bool:
-        """Whether a commit succeeds that overwrites what a failed one may have left in the log."""
-        try:
-            connection.execute(set_meta_text(), ("settled", self._commits))
-        except apsw.Error as error:
-            _log.error("%s", translated(error, self._path, "written"))
-            return False
-        self._unsettled = False
-        return True
-
-    def _look_at_log(self, connection: Connection) -> None:
-        self._commits += 1
-        if self._commits % _COMMITS_PER_LOOK:
-            return
-        try:
-            if file_sizes(self._path).get("wal_bytes", 0) > WAL_BYTES_MAX:
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except (apsw.Error, OSError) as error:
-            _log.warning("the write-ahead log of %s is large and cannot be emptied: %s", self._path, error)
+        self._owned()
+        assert self._committer is not None
+        return self._committer.commit(group)
 
     # --- reading
 

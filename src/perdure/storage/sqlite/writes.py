@@ -66,10 +66,10 @@ class GroupWriter:
             apsw.Error, BadValue: it cannot be written.
         """
         try:
-            if len(rows) <= _ROWS[-1] * _WIDTH:
-                self._write_part(rows)
-            else:
+            if len(rows) > _ROWS[-1] * _WIDTH:
                 self._write_parts(rows)
+            elif rows:
+                self._write_part(rows)
         except apsw.ConstraintError as error:
             raise WritesConflict(str(error)) from error
 
