@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-pytest.register_assert_rewrite("perdure.storage.conformance.cases")
-
-from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage  # noqa: E402
-from perdure.storage.conformance import StorageConformance  # noqa: E402
+from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
+from perdure.storage.conformance import StorageConformance
 
 
 class TestMemory(StorageConformance):

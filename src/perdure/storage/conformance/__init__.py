@@ -1,7 +1,5 @@
 """What every storage must do, as tests that anybody's storage can run.
 
-    import pytest
-    pytest.register_assert_rewrite("perdure.storage.conformance")
     from perdure.storage.conformance import StorageConformance
 
     class TestMyStorage(StorageConformance):
@@ -9,7 +7,8 @@
             return MyStorage(directory / "data")
 
 `make_storage` is called once for each test, and again where a test opens what an earlier one wrote: the same directory
-must then mean the same contents.
+must then mean the same contents. (In a `conftest.py`, `pytest.register_assert_rewrite("perdure.storage.conformance")` makes
+failures more telling.)
 """
 
 from perdure.storage.conformance.cases import StorageConformance

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
@@ -102,7 +103,7 @@ def _create(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection, path: str, found: int) -> None:
-    copy_to(connection, f"{path}.schema-{found}.backup")
+    _copy_before_migration(connection, f"{path}.schema-{found}.backup")
     connection.execute("BEGIN IMMEDIATE")
     try:
         for version in range(found, SCHEMA_VERSION):
@@ -113,3 +114,12 @@ def _migrate(connection: Connection, path: str, found: int) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _copy_before_migration(connection: Connection, path: str) -> None:
+    """Copies to `path`; what an attempt before this one left there is replaced."""
+    unfinished = Path(f"{path}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    copy_to(connection, str(unfinished))
+    unfinished.replace(path)
+    sync_directory(path)

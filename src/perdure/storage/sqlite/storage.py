@@ -162,7 +162,7 @@ class SQLiteStorage:
         return [Waiting(row[0], 0) for row in self._read(self._queries.waiting_runs, queue=queue, after_run=after.run_id, limit=limit)[0]]
 
     def abandoned_runs(self, incarnation: int) -> list[bytes]:
-        return [row[0] for row in self._read(self._queries.abandoned_runs, incarnation=incarnation)[0]]
+        return sorted({row[0] for row in self._read(self._queries.abandoned_runs, incarnation=incarnation)[0]})
 
     def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
         return [VisibilityRow(*row) for row in self._read(self._queries.list_runs, namespace=namespace, after=after or b"", limit=limit)[0]]
