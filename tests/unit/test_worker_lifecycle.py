@@ -243,13 +243,16 @@ async def test_replaying_after_every_task_finds_what_is_not_deterministic(client
         await worker.stop()
 
 
-async def test_a_blocking_call_is_named_and_nothing_times_out_for_it(client: WorkflowClient, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("seconds", [1.2, pytest.param(5.0, marks=pytest.mark.long)])
+async def test_a_blocking_call_is_named_and_nothing_times_out_for_it(
+    client: WorkflowClient, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
     attempts = []
 
     @activity(start_to_close_timeout=0.5, heartbeat_timeout=0.3, retry_policy=QUICK)
     async def blocks(ctx: ActivityContext) -> str:
         attempts.append(ctx.attempt)
-        time.sleep(1.2)  # the line to be named
+        time.sleep(seconds)  # the line to be named
         return "done"
 
     @activity(start_to_close_timeout=0.8, retry_policy=QUICK)
@@ -267,7 +270,7 @@ async def test_a_blocking_call_is_named_and_nothing_times_out_for_it(client: Wor
         await until(lambda: "runs again" in caplog.text)
         stall = worker.health_check().last_stall
     assert attempts == [1, 1]
-    assert stall is not None and stall.text == "time.sleep(1.2)  # the line to be named"
+    assert stall is not None and stall.text == "time.sleep(seconds)  # the line to be named"
 
 
 # --- what cannot work ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, RecordActivityTaskHeartbeatRequest
 
+from perdure.model import payload_codec
 from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import ActivityDefinition
@@ -26,7 +27,6 @@ from perdure.model.durations import to_seconds
 from perdure.model.errors import ActivityCancelled, ApplicationError, InvalidInput, UsageError
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
-from perdure.worker import payload_codec
 from perdure.worker.activity_context import ActivityContext, CancelReason, current_activity
 from perdure.worker.activity_reports import ActivityReports
 from perdure.worker.attempt import Attempt, absorb_cancellation, run_in_context

@@ -18,12 +18,12 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedRequest,
 )
 
+from perdure.model import payload_codec
 from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import ApplicationError, InvalidInput
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
-from perdure.worker import payload_codec
 from perdure.worker.reporting import report
 
 __all__ = ["ActivityReports"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context
@@ -27,6 +28,8 @@ from perdure.worker.heartbeats import Heartbeats
 __all__ = ["Attempt", "absorb_cancellation", "run_in_context"]
 
 T = TypeVar("T")
+_MAKING = threading.Lock()
+"""An activity may send its first heartbeats from several threads of its own."""
 
 
 class Attempt:
@@ -70,7 +73,8 @@ class Attempt:
     def beat(self, details: Sequence[Payload]) -> None:
         """Passes encoded details on, unless the attempt is over."""
         if self.heartbeats is None:
-            self.heartbeats = self._make_heartbeats(self)
+            with _MAKING:
+                self.heartbeats = self.heartbeats or self._make_heartbeats(self)
         if not self.finished:
             self.heartbeats.beat(details)
 

@@ -7,8 +7,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueResponse
 from temporalio.converter import PayloadCodec
 
+from perdure.model import payload_codec
 from perdure.service.contract import WorkflowService
-from perdure.worker import payload_codec
 
 __all__ = ["HistoryReader"]
 

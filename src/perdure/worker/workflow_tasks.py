@@ -28,6 +28,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedRequest,
 )
 
+from perdure.model import payload_codec
 from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import WorkflowDefinition
@@ -37,7 +38,6 @@ from perdure.model.rpc import RpcError, StatusCode
 from perdure.runtime.options import RunnerOptions
 from perdure.runtime.runner import CacheMiss, Completion, WorkflowRunner
 from perdure.service.contract import WorkflowService
-from perdure.worker import payload_codec
 from perdure.worker.config import WorkerConfig
 from perdure.worker.histories import HistoryReader
 from perdure.worker.replay_check import ReplayCheck
