@@ -188,6 +188,9 @@ class Script:
             task.history.events.extend(self.events)
         return self.runner.activate(task)
 
+    def poll_query(self, name: str) -> WorkflowQuery:
+        return WorkflowQuery(query_type=name)
+
     def answer(self, name: str, *args: Any, hint: Any = None) -> Any:
         return _converter.from_payload(self.ask(name, *args).query_result.payloads[0], hint)
 

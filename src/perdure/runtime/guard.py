@@ -2,15 +2,19 @@
 
 Python audits these calls (PEP 578). A hook, installed once with the first workflow, looks only at threads that run an activation, and
 only at the calls listed here. It cannot see what is not audited: reading the clock, random numbers, environment variables. The
-static check of definitions looks for those, and replaying finds what they did.
+static check of definitions looks for those, and replaying finds what they did. `time.sleep` is audited from Python 3.13 on; before,
+it is wrapped, which a module that imported the function by name earlier does not see.
 
 Imports, logging and tracebacks read files for reasons of their own; they are let through.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -42,7 +46,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
 }
 _LET_THROUGH = frozenset({"importlib", "logging", "linecache", "traceback", "tokenize", "warnings", "zipimport", "encodings", "pdb", "bdb"})
 
-_guarded: set[int] = set()
+_guarded_threads: set[int] = set()
 _installed = threading.Lock()
 _is_installed = False
 
@@ -53,39 +57,51 @@ def install() -> None:
     with _installed:
         if not _is_installed:
             sys.addaudithook(_hook)
+            if sys.version_info < (3, 13):
+                time.sleep = _guarded(time.sleep)
             _is_installed = True
+
+
+def _guarded(sleep: Callable[[float], None]) -> Callable[[float], None]:
+    @functools.wraps(sleep)
+    def guarded_sleep(seconds: float, /) -> None:
+        if _guarded_threads and threading.get_ident() in _guarded_threads:
+            _refuse("time.sleep", sys._getframe(1))
+        sleep(seconds)
+
+    return guarded_sleep
 
 
 def enter() -> int | None:
     """From here on this thread runs workflow code. The token is for `leave`."""
     ident = threading.get_ident()
-    if ident in _guarded:
+    if ident in _guarded_threads:
         return None
-    _guarded.add(ident)
+    _guarded_threads.add(ident)
     return ident
 
 
 def leave(token: int | None) -> None:
     if token is not None:
-        _guarded.discard(token)
+        _guarded_threads.discard(token)
 
 
 def suspend() -> bool:
     """Lets this thread call what it likes (a side effect); true if it could not before. `resume` undoes it."""
     ident = threading.get_ident()
-    if ident not in _guarded:
+    if ident not in _guarded_threads:
         return False
-    _guarded.discard(ident)
+    _guarded_threads.discard(ident)
     return True
 
 
 def resume(was_guarded: bool) -> None:
     if was_guarded:
-        _guarded.add(threading.get_ident())
+        _guarded_threads.add(threading.get_ident())
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _REFUSED and _guarded and threading.get_ident() in _guarded:
+    if event in _REFUSED and _guarded_threads and threading.get_ident() in _guarded_threads:
         _refuse(event, sys._getframe(1))
 
 

@@ -16,6 +16,7 @@ import asyncio
 import collections
 import contextvars
 import sys
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
@@ -31,8 +32,11 @@ CLOSE_ATTEMPTS_MAX = 20
 TASKS_PRUNED_AT = 64
 
 
-class Evicted(GeneratorExit):
-    """The run has left this process's memory: its code may not go on here. (Swallowed by `coroutine.close()`.)"""
+class Evicted(BaseException):
+    """The run has left this process's memory: its code may not go on here.
+
+    Not a GeneratorExit: thrown into a coroutine, that would close what it awaits first, and lose whatever does not end at once.
+    """
 
 
 class DurableTimer(Protocol):
@@ -144,7 +148,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.first_hash = self.created = hash_offset
         self.tasks: list[WorkflowTask[Any]] = []
         self._prune_at = TASKS_PRUNED_AT
-        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._closed = False
 
     # --- what asyncio asks of a loop ------------------------------------------------------------------------------------
@@ -269,8 +273,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _close_coroutine(task.get_coro(), task.run_context)
-            for generator in self._generators:
-                _close_coroutine(cast(Any, generator.aclose()), contextvars.copy_context())
+            for generator in list(self._generators):
+                _close_generator(generator)
         self.tasks.clear()
         self._generators.clear()
 
@@ -278,15 +282,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.tasks = self.pending_tasks()
         self._prune_at = max(TASKS_PRUNED_AT, 2 * len(self.tasks))
 
-    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Nothing to do: a generator is known from its finalisation on."""
-
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """An abandoned async generator is closed at once by the code that dropped it, as on any loop; else with the run."""
+        """An abandoned async generator is closed at once by the code that dropped it, as on any loop; else here and now."""
         if not self._closed and self.is_running():
             self.create_task(generator.aclose())
         else:
-            self._generators.append(generator)
+            _close_generator(generator)
 
 
 class _Running:
@@ -299,7 +300,7 @@ class _Running:
         self._outer = asyncio._get_running_loop()
         self._hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self._loop)
-        sys.set_asyncgen_hooks(self._loop._generator_begins, self._loop._generator_dropped)
+        sys.set_asyncgen_hooks(self._loop._generators.add, self._loop._generator_dropped)
 
     def __exit__(self, *_: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
@@ -307,14 +308,21 @@ class _Running:
 
 
 def _close_coroutine(coro: Any, context: contextvars.Context) -> None:
-    for _ in range(CLOSE_ATTEMPTS_MAX):
-        try:
-            context.run(coro.close)
-        except RuntimeError:  # "coroutine ignored GeneratorExit": it awaits in a `finally`; the next attempt ends that wait
-            continue
-        except BaseException:  # an error of the user's clean-up: nobody is left to see it
-            pass
-        return
+    try:
+        for _ in range(CLOSE_ATTEMPTS_MAX):  # the first ends what it waits for, the next what it awaits in a `finally`
+            context.run(coro.throw, Evicted())
+    except BaseException:  # it has ended; with an error of the user's clean-up, perhaps, that nobody is left to see
+        pass
+
+
+def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    closing: Any = generator.aclose()
+    try:
+        closing.send(None)
+        for _ in range(CLOSE_ATTEMPTS_MAX):  # it awaits in a `finally`
+            closing.throw(Evicted())
+    except BaseException:  # it has ended; with an error of the user's clean-up, perhaps, that nobody is left to see
+        pass
 
 
 # --- what a workflow's loop refuses -----------------------------------------------------------------------------------------

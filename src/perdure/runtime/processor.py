@@ -76,6 +76,7 @@ class EventProcessor:
         self._waiting: list[HistoryEvent] = []
         self._status = "running"
         self._last_event_id = 0
+        self._advanced = False
 
     def process_workflow_event(self, event: HistoryEvent) -> WorkflowState:
         """The next event of one history, from its first on. Its code runs when the whole of a workflow task is there.
@@ -95,15 +96,15 @@ class EventProcessor:
         if kind in _CLOSING:
             self._status = _CLOSING[kind]
             self._advance()
-        run = self._runner.run
+        run = self._runner.run if self._advanced else None
         return WorkflowState(
-            workflow_id=run.workflow_id,
-            workflow_type=run.definition.name,
+            workflow_id=self._runner.workflow_id,
+            workflow_type=self._runner.definition.name,
             status=self._status,
             last_event_id=event.event_id,
-            activities=tuple(handle.activity_type for handle in run.activities.values()),
-            timers=tuple(run.timers),
-            current_details=run.current_details,
+            activities=tuple(handle.activity_type for handle in run.activities.values()) if run else (),
+            timers=tuple(run.timers) if run else (),
+            current_details=run.current_details if run else "",
         )
 
     def close(self) -> None:
@@ -114,6 +115,7 @@ class EventProcessor:
         self._waiting = []
         self._status = "running"
         self._last_event_id = 0
+        self._advanced = False
 
     def replay_history(self, history: Any, *, workflow_id: str = "") -> ReplayResult:
         """Replays a whole history: a `History` message or its bytes, Temporal's JSON (text or dict), or the events.
@@ -140,6 +142,7 @@ class EventProcessor:
         assert self._runner is not None
         waiting, self._waiting = self._waiting, []
         self._runner.replay(waiting)
+        self._advanced = True
 
     def _runner_for(self, event: HistoryEvent, workflow_id: str) -> WorkflowRunner:
         started = event.workflow_execution_started_event_attributes

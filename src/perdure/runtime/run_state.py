@@ -138,9 +138,7 @@ class RunState:
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
             self.finish(Complete(self.converter.encode_values([await run(*arguments)])))
-        except GeneratorExit:
-            raise
-        except KeyboardInterrupt:
+        except (Evicted, GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self.ended_with(error)
@@ -313,7 +311,7 @@ class RunState:
         self.handlers_running += 1
         try:
             await handler.fn(*arguments)
-        except GeneratorExit:
+        except (Evicted, GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self.ended_with(error)

@@ -113,6 +113,11 @@ class WorkflowRunner:
             self._state.evict()
             self._forget()
 
+    def __del__(self) -> None:
+        # A runner that was dropped rather than evicted: its code must not run on when its coroutines are collected.
+        if getattr(self, "_state", None) is not None:
+            self.evict()
+
     @property
     def run(self) -> RunState:
         """The state of the run's code. CacheMiss before the first event."""
