@@ -156,7 +156,7 @@ def _cannot_decode(payload: Payload, hint: Any, what: str, error: Exception) -> 
     name = getattr(hint, "__qualname__", None) or str(hint)
     reason = _root(error)
     return InvalidInput(
-        f"{what or 'the value'} ({encoding}) is not a {name}: {reason}; send what the annotation says, or change the annotation"
+        f"{what or 'the value'} ({encoding}) is not of type {name}: {reason}; send what the annotation says, or change the annotation"
     )
 
 

@@ -316,7 +316,7 @@ def _with_instance(definition: ActivityDefinition[Any, Any]) -> ActivityDefiniti
 
 
 def _activity_methods(cls: type) -> list[str]:
-    return [name for name in dir(cls) if isinstance(inspect.getattr_static(cls, name), ActivityDefinition)]
+    return [name for name in dir(cls) if name != ACTIVITY_MARK and isinstance(inspect.getattr_static(cls, name), ActivityDefinition)]
 
 
 def _instantiate(cls: type) -> Any:

@@ -182,7 +182,7 @@ def _read_activity(text: str, failure: Failure, cause: BaseException | None) -> 
         "retry_state": _retry_state(info.retry_state),
         "identity": info.identity,
     }
-    name = f"activity {info.activity_type.name or info.activity_id!r}"
+    name = f"activity {info.activity_type.name or info.activity_id}"
     if isinstance(cause, errors.ActivityTimedOut) and not cause.activity_type:
         text = f"{name} timed out ({cause.timeout_type.name})"
         heartbeat = cause.last_heartbeat_details
