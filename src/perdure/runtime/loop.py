@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from perdure.model.errors import DeterminismViolation
+from perdure.runtime import asyncio_order
 
 T = TypeVar("T")
 
@@ -199,6 +200,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self._closed:
             coro.close()
             raise Evicted
+        if asyncio_order.started_by_as_completed(2):
+            coro.close()
+            raise DeterminismViolation(
+                "asyncio.as_completed starts coroutines in random order. Write `asyncio.as_completed(…)` where `from asyncio import "
+                "as_completed` stands, or give it tasks: [asyncio.create_task(each) for each in …]."
+            )
         task = WorkflowTask(coro, loop=self, name=name, context=contextvars.copy_context() if context is None else context, **options)
         self.tasks.append(task)
         if len(self.tasks) >= self._prune_at:
@@ -384,3 +391,11 @@ def _refusal(name: str, what: str, remedy: str) -> Callable[..., NoReturn]:
 
 for _name, (_what, _remedy) in _REFUSED.items():
     setattr(WorkflowLoop, _name, _refusal(_name, _what, _remedy))
+
+
+def _next_hash(loop: WorkflowLoop) -> int:
+    loop.created += 1
+    return loop.created
+
+
+asyncio_order.install(lambda loop: isinstance(loop, WorkflowLoop), _next_hash)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from temporalio.api.enums.v1.event_type_pb2 import EventType
@@ -88,24 +88,14 @@ def nondeterminism(mismatch: Mismatch, line: str, workflow_id: str, run_id: str,
 
 
 def code_line() -> str:
-    """`file:line, in function` of the innermost call that is neither perdure's nor asyncio's."""
-    frame = sys._getframe(1)
+    """`file:line, in function` of the innermost call that is neither perdure's nor asyncio's; empty when the loop itself acts."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if not frame.f_code.co_filename.startswith(_PACKAGE) and module.partition(".")[0] not in ("asyncio", "perdure", "contextvars"):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
-        if frame.f_back is None:
+        code = frame.f_code
+        if code.co_name == "drain" and code.co_filename.startswith(_PACKAGE):
             return ""
+        module = str(frame.f_globals.get("__name__", ""))
+        if not code.co_filename.startswith(_PACKAGE) and module.partition(".")[0] != "asyncio":
+            return f"{code.co_filename}:{frame.f_lineno}, in {code.co_name}"
         frame = frame.f_back
     return ""
-
-
-def error_line(error: BaseException) -> str:
-    """`file:line, in function` where workflow code raised."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_PACKAGE):
-            return f"{frame.filename}:{frame.lineno}, in {frame.name}"
-    return ""
-
-
-Tracer = Callable[[Command], None]
