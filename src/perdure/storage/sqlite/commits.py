@@ -19,6 +19,7 @@ import apsw
 
 from perdure.storage.contract import Committed, Transaction
 from perdure.storage.group import Standing, judge
+from perdure.storage.sqlite.connections import BUSY_MS
 from perdure.storage.sqlite.database import Connection, FileWatch, array
 from perdure.storage.sqlite.errors import BadValue, translated
 from perdure.storage.sqlite.reads import queries
@@ -30,7 +31,9 @@ CHECKPOINT_PAGES = 2_000
 """8 MB. More of them let pages that are rewritten often be copied less often, and make the pause longer (20 ms here)."""
 
 LOG_PAGES_MAX = 16_000
-"""64 MB. Beyond this a checkpoint waits for readers, up to the connection's busy time-out."""
+"""64 MB. Beyond this a checkpoint waits for readers, for `LOG_WAIT_MS`, and then tries again `CHECKPOINT_PAGES` later."""
+
+LOG_WAIT_MS = 250
 
 
 class Committer:
@@ -117,6 +120,13 @@ class Committer:
 
     # --- the log
 
+    def finish(self) -> None:
+        """Moves the whole log into the file. If that fails nothing is lost: the next one to open the file does it."""
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error as error:
+            _log.warning("the log of %s is left beside it: %s", self._path, translated(error, self._path, "written"))
+
     def _checkpoint_if_large(self) -> None:
         pages = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
         if pages < self._checkpoint_at:
@@ -124,7 +134,7 @@ class Committer:
         try:
             logged, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if copied < logged and logged > LOG_PAGES_MAX:
-                logged, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                logged, copied = self._wait_for_readers()
         except apsw.Error as error:
             logged, copied = pages, 0
             _log.warning("the log of %s cannot be checkpointed: %s", self._path, translated(error, self._path, "written"))
@@ -132,4 +142,11 @@ class Committer:
             self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)
             self._checkpoint_at = CHECKPOINT_PAGES
         else:
-            self._checkpoint_at = pages + CHECKPOINT_PAGES // 4
+            self._checkpoint_at = pages + CHECKPOINT_PAGES
+
+    def _wait_for_readers(self) -> tuple[int, int]:
+        self._connection.set_busy_timeout(LOG_WAIT_MS)
+        try:
+            return self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)

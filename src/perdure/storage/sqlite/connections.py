@@ -15,6 +15,9 @@ PAGE_BYTES = 4096
 WRITER_CACHE_KIB = 8 * 1024
 READER_CACHE_KIB = 1024
 
+LOG_BYTES_KEPT = 16 * 1024 * 1024
+"""What the log is cut back to when it starts again after a reader had made it grow."""
+
 BUSY_MS = 5_000
 """How long to wait for another program (a database browser) that locks the file."""
 
@@ -26,6 +29,7 @@ def open_writer(path: str, vfs: str | None) -> Connection:
     for pragma in (
         f"cache_size = -{WRITER_CACHE_KIB}",
         "wal_autocheckpoint = 0",
+        f"journal_size_limit = {LOG_BYTES_KEPT}",
         "temp_store = memory",
         "synchronous = full",
         "fullfsync = on",  # macOS: fsync alone does not reach the disk there; elsewhere this changes nothing

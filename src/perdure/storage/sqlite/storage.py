@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import apsw
-
 from perdure.model.errors import StorageError
 from perdure.storage.contract import (
     ActivityRow,
@@ -78,11 +76,9 @@ class SQLiteStorage:
     def close(self) -> None:
         with translating(self._path, "closed"):
             self._readers.close()
-            try:
-                if self._connection is not None:
-                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            finally:
-                self._release()
+            if self._committer is not None:
+                self._committer.finish()
+            self._release()
 
     def _release(self) -> None:
         connection, self._connection, self._committer = self._connection, None, None

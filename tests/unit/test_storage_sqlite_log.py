@@ -1,0 +1,88 @@
+"""Proves that readers and the writer do not disturb each other, and that the write-ahead log stays bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from perdure.storage import SQLiteStorage
+from perdure.storage.conformance.rows import activity, run_id, start, step
+from perdure.storage.contract import Committed, join_history
+from perdure.storage.sqlite import commits
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteStorage]:
+    monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 40)
+    monkeypatch.setattr(commits, "LOG_PAGES_MAX", 160)
+    monkeypatch.setattr(commits, "LOG_WAIT_MS", 1)
+    storage = SQLiteStorage(tmp_path / "runs.db")
+    storage.open()
+    storage.commit([start(1, "order-1")])
+    yield storage
+    storage.close()
+
+
+def write_steps(storage: SQLiteStorage, first: int, last: int) -> None:
+    for version in range(first, last):
+        closed = [3 * (version - 2) + 1] if version > 2 else []
+        group = [step(1, version, b"<two>" * 400, activities=[activity(3 * (version - 1) + 1)], closed=closed)]
+        assert storage.commit(group) == [Committed.YES]
+
+
+def test_readers_see_whole_transactions_while_the_writer_writes(storage: SQLiteStorage) -> None:
+    written, seen, wrong = threading.Event(), list[int](), list[object]()
+
+    def read() -> None:
+        while not written.is_set():
+            run = storage.load_run(run_id(1))
+            assert run is not None
+            steps = (len(join_history(run.history)) - len(b"<start>")) // (5 * 400)
+            expected = [activity(3 * (run.row.version - 1) + 1)] if run.row.version > 1 else []
+            if steps != run.row.version - 1 or run.activities != expected:
+                wrong.append(run)
+            seen.append(run.row.version)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    write_steps(storage, 2, 150)
+    written.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert len(set(seen)) > 1
+
+
+def test_the_log_starts_again_after_each_checkpoint(storage: SQLiteStorage) -> None:
+    write_steps(storage, 2, 100)
+    assert storage.sizes()["wal_bytes"] < 100 * 4120
+
+
+def test_a_reader_that_does_not_end_holds_back_the_log_but_no_commit(storage: SQLiteStorage, caplog: pytest.LogCaptureFixture) -> None:
+    storage._owned().pragma("journal_size_limit", 80 * 4120)
+    browser = apsw.Connection(storage.path)
+    browser.execute("BEGIN")
+    browser.execute("SELECT count(*) FROM runs").fetchall()
+    write_steps(storage, 2, 60)
+    assert "cannot be checkpointed" in caplog.text
+    assert storage.sizes()["wal_bytes"] > 160 * 4120
+    browser.execute("ROLLBACK")
+    browser.close()
+    write_steps(storage, 60, 90)
+    assert storage.sizes()["wal_bytes"] < 160 * 4120
+
+
+def test_a_reader_thread_takes_its_connection_with_it(storage: SQLiteStorage) -> None:
+    def read() -> None:
+        assert storage.load_run(run_id(1)) is not None
+
+    for _ in range(5):
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert len(storage._readers._all) == 0
