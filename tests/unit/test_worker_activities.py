@@ -437,6 +437,19 @@ async def test_a_process_that_does_not_heed_is_killed(make: Make, monkeypatch: p
     assert isinstance(await rig.run("never_looks_up"), RespondActivityTaskCanceledRequest)
 
 
+async def test_what_waits_for_a_process_can_be_cancelled(make: Make) -> None:
+    rig = make(loops_in_process, burn, max_cpu_bound_processes=1)
+    first = asyncio.ensure_future(rig.run("loops_in_process"))
+    await asyncio.wait_for(rig.service.beaten.wait(), 10)
+    second = asyncio.ensure_future(rig.run("burn", 10))
+    await asyncio.sleep(0.01)
+    rig.executor.cancel_all()
+    await first
+    await second
+    kinds = [report.failure.application_failure_info.type for report in rig.service.reports]
+    assert kinds == ["ActivityStopped", "ActivityStopped"]
+
+
 async def test_an_activity_may_finish_although_cancelled(make: Make) -> None:
     @activity
     async def finishes(ctx: ActivityContext) -> str:

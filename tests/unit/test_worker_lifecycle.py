@@ -273,6 +273,38 @@ async def test_a_blocking_call_is_named_and_nothing_times_out_for_it(
     assert stall is not None and stall.text == "time.sleep(seconds)  # the line to be named"
 
 
+@activity
+async def sleeps() -> None:
+    await asyncio.sleep(60)
+
+
+@activity
+def sleeps_in_thread(ctx: ActivityContext) -> None:
+    while not ctx.is_cancelled:
+        stuck.wait(0.05)
+        if stuck.is_set():
+            return
+
+
+@workflow
+async def sleeper(ctx: WorkflowContext) -> None:
+    await asyncio.gather(sleeps(), sleeps_in_thread())
+
+
+def test_a_program_that_forgets_to_stop_its_worker_ends_all_the_same() -> None:
+    async def forgetful() -> None:
+        client = await WorkflowClient.connect("memory://")
+        worker = WorkflowWorker(client, workflows=[sleeper], activities=[sleeps, sleeps_in_thread])
+        await worker.start()
+        await client.start_workflow(sleeper, id="sleeper")
+        await until(lambda: worker.health_check().activity_tasks_in_progress == 2)
+
+    begun_at = time.monotonic()
+    threading.Timer(0.5, stuck.set).start()
+    asyncio.run(forgetful())
+    assert time.monotonic() - begun_at < 8
+
+
 # --- what cannot work ------------------------------------------------------------------------------------------------------
 
 

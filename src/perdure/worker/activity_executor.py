@@ -108,6 +108,8 @@ class ActivityExecutor:
         except BaseException as error:
             heartbeat = attempt.finish()
             self._running.discard(attempt)
+            if isinstance(error, asyncio.CancelledError) and attempt.cancel_reason is None and _loop_ends():
+                raise
             await absorb_cancellation()
             await self._ended_badly(attempt, error, heartbeat)
         else:
@@ -120,6 +122,7 @@ class ActivityExecutor:
 
     async def _call(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> Any:
         if definition.cpu_bound:
+            attempt.interrupt = partial(_interrupt, attempt, asyncio.current_task(self._loop), self._loop)
             return await self._processes.run(definition, arguments, attempt, self._loop)
         context = contextvars.copy_context()
         activity = ActivityContext(attempt.task, attempt, self._converter, self._config.task_queue)
@@ -240,6 +243,12 @@ def _interrupt(attempt: Attempt, runner: asyncio.Task[Any] | None, loop: asyncio
         loop.call_soon(_cancel_unless_finished, attempt, runner)
     else:
         runner.cancel()
+
+
+def _loop_ends() -> bool:
+    """Whether the slot itself is being cancelled, from outside: the event loop is torn down, and the engine with it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _cancel_unless_finished(attempt: Attempt, runner: asyncio.Task[Any]) -> None:

@@ -57,10 +57,12 @@ class LaneSettings:
 
 
 class _Slot:
-    __slots__ = ("polling", "task")
+    __slots__ = ("cancelled", "polling", "task")
 
     def __init__(self) -> None:
         self.polling = False
+        self.cancelled = False
+        """Cancelled together with its last task's arrival: it does that one, and ends."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -120,7 +122,7 @@ class PollLane(Generic[TaskT]):
 
     async def _run(self, slot: _Slot) -> None:
         gate = self._settings.gate
-        while not self._closing:
+        while not self._closing and not slot.cancelled:
             task = await self._next(slot)
             if task is None:
                 continue
@@ -148,8 +150,8 @@ class PollLane(Generic[TaskT]):
                 if self._closing:
                     return None
             task = await self._poll_once()
-            if self._closing:
-                _forget_cancellation(slot)
+            if slot.task is not None and slot.task.cancelling():
+                _note_late_cancellation(slot, slot.task)
             return task
         except asyncio.CancelledError:
             if not self._closing:
@@ -229,7 +231,8 @@ def _unless_answered(poll: Coroutine[Any, Any, TaskT]) -> Generator[Any, Any, Ta
         return answer
 
 
-def _forget_cancellation(slot: _Slot) -> None:
-    """After a cancellation that came too late: the task that was polled is done as if there had been none."""
-    while slot.task is not None and slot.task.cancelling():
-        slot.task.uncancel()
+def _note_late_cancellation(slot: _Slot, task: asyncio.Task[None]) -> None:
+    """What was polled is done as if there had been no cancellation; then the slot ends."""
+    slot.cancelled = True
+    while task.cancelling():
+        task.uncancel()

@@ -36,6 +36,9 @@ CANCEL_GRACE_SECONDS = 5.0
 _START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 """Never plain fork: the parent has threads, an event loop and an open database."""
 
+_REAPING = threading.Lock()
+"""`multiprocessing` reads an exit code once, whoever asks first gets it: starting and asking take turns."""
+
 
 class ProcessPool:
     """At most `size` activities at once, each in a process; None: one for each CPU."""
@@ -64,8 +67,6 @@ class ProcessPool:
             worker.take(attempt)
             self._busy.add(worker)
             attempt.interrupt = partial(_interrupt, attempt, worker, loop)
-            if attempt.cancel_reason is not None:
-                attempt.interrupt()
             try:
                 ended = await loop.run_in_executor(self._threads, worker.run, call, attempt)
             except BaseException:
@@ -73,10 +74,10 @@ class ProcessPool:
                 raise
             finally:
                 self._busy.discard(worker)
-            if worker.alive and not self._closed:
-                self._idle.append(worker)
-            else:
+            if not worker.usable or self._closed:
                 worker.kill()
+            else:
+                self._idle.append(worker)
         return _result(ended, attempt)
 
     def announce_stop(self) -> None:
@@ -100,15 +101,12 @@ class _Worker:
     def __init__(self) -> None:
         self._process: SpawnProcess | Any = None
         self._connection: Connection | None = None
-        self._killed = False
+        self.usable = True
+        """False once the process was killed or has died."""
         self._sending = threading.Lock()
         self._in_call = False
         self._word: Cancel | Stopping | None = None
         self.attempt: Attempt | None = None
-
-    @property
-    def alive(self) -> bool:
-        return not self._killed and self._process is not None and self._process.is_alive()
 
     def take(self, attempt: Attempt) -> None:
         """The next call will be this attempt's; words meant for another are dropped."""
@@ -120,7 +118,7 @@ class _Worker:
     def run(self, call: bytes, attempt: Attempt) -> Ended:
         """Sends the call and waits for its end, passing heartbeats on."""
         try:
-            connection = self._connection or self._start()
+            connection = self._living() or self._start()
             self._begin(connection, call)
             while True:
                 message = connection.recv()
@@ -128,7 +126,7 @@ class _Worker:
                     return message
                 _pass_on(message, attempt)
         except (EOFError, OSError, RuntimeError) as error:
-            self._killed = True
+            self.usable = False
             return Ended(error=self._died(attempt.task.activity_type.name, error))
         except Exception as error:  # what came back cannot be read here
             return Ended(error=ProcessError(f"What the process of {attempt.task.activity_type.name} sent cannot be read: {error}"))
@@ -158,43 +156,41 @@ class _Worker:
                 pass  # it has died: `run` sees that too, and says so
 
     def kill(self) -> None:
-        """Ends the process at once."""
-        self._killed = True
-        process, connection = self._process, self._connection
-        if process is not None and process.is_alive():
-            process.kill()
-        if connection is not None and process is not None:
-            threading.Thread(target=_bury, args=(process, connection), daemon=True, name="perdure bury").start()
+        """Ends the process at once; who waits for its answer sees the pipe close. (The fork server is its parent, and reaps it.)"""
+        self.usable = False
+        if self._process is not None:
+            self._process.kill()
+
+    def _living(self) -> Connection | None:
+        """The pipe, if there is a process at its other end: one may have died while it had nothing to do."""
+        with _REAPING:
+            return self._connection if self._process is not None and self._process.is_alive() else None
 
     def _start(self) -> Connection:
         context: Any = multiprocessing.get_context(_START_METHOD)
         ours: Connection
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs,), name="perdure activity", daemon=True)
-        process.start()
+        with _REAPING:
+            process.start()
         theirs.close()
         self._process, self._connection = process, ours
-        if self._killed:
+        if not self.usable:  # killed meanwhile
             process.kill()
         return ours
 
     def _died(self, activity: str, error: BaseException) -> ProcessError:
         if self._process is None:
             return ProcessError(f"The process for the activity {activity} could not be started: {error}.")
-        self._process.join(5)
-        code = self._process.exitcode
+        with _REAPING:
+            self._process.join(5)
+            code = self._process.exitcode
         how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         remedy = (
             " If it died at its start: a script that runs a worker keeps its last lines under `if __name__ == \"__main__\":`,"
             " since the process imports the script." if code == 1 else ""
         )  # fmt: skip
         return ProcessError(f"The process that ran the activity {activity} {how}.{remedy}")
-
-
-def _bury(process: Any, connection: Connection) -> None:
-    """Waits for a killed process, off the loop, so that no zombie stays."""
-    process.join(10)
-    connection.close()
 
 
 def _pass_on(message: Any, attempt: Attempt) -> None:
