@@ -250,6 +250,12 @@ def test_a_dataclass_that_nests_itself_through_every_container() -> None:
     )
 
 
+@pytest.mark.parametrize("data", [b"", b" 1 ", b"1 2", b"1\x00", b'"\xed\xa0\x80"', "\ufeff1".encode(), '"ä"'.encode("utf-16"), b"[1,", b"NaN", b"\xff"])
+@pytest.mark.parametrize("hint", [None, int, str, list[int]])
+def test_json_of_other_writers_too(data: bytes, hint: Any) -> None:
+    same_value(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
+
+
 def test_malformed_json_is_invalid_input() -> None:
     payload = Payload(metadata={"encoding": b"json/plain"}, data=b"{")
     with pytest.raises(InvalidInput, match="the value"):

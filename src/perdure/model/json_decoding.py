@@ -2,6 +2,8 @@
 
 Only what workflows carry all day has a plan of its own here (builtins, dataclasses, lists, string-keyed dicts, unions of these);
 every other hint goes to temporalio's function, so that both always agree.
+
+The rule that a newcomer gets wrong: plans are not kept by the hint itself, since `A | B == B | A` while the first that fits must win.
 """
 
 from __future__ import annotations
@@ -27,20 +29,41 @@ Plan = Callable[[Any], Any]
 _MISSING = object()
 _TRANSFER_TYPE = "__temporal_transfer_type_converter"
 _slow = temporalio.converter.DataConverter.default.payload_converter
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once
 _raw_plans: dict[Any, Callable[[bytes], Any]] = {}
+_dataclass_plans: dict[type, Plan] = {}
 
 
 def decode_json(data: bytes, hint: Any) -> Any:
     """The value of a json/plain payload, of type `hint` (None: whatever JSON says)."""
     if hint is None:
-        return json.loads(data)
+        return _loads(data)
+    key = hint if type(hint) is type else _key(hint)
     try:
-        plan = _raw_plans.get(hint)
+        plan = _raw_plans.get(key)
     except TypeError:  # a hint that cannot be hashed, such as Literal[[]]
         return value_to_type(hint, json.loads(data))
     if plan is None:
-        plan = _raw_plans[hint] = _raw_plan(hint)
+        plan = _raw_plans[key] = _raw_plan(hint)
     return plan(data)
+
+
+def _loads(data: bytes) -> Any:
+    """`json.loads`, which for the usual compact UTF-8 skips guessing the encoding and looking for white space."""
+    try:
+        text = data.decode()
+        value, end = _scan(text, 0)
+    except (StopIteration, UnicodeDecodeError):
+        return json.loads(data)
+    return value if end == len(text) else json.loads(data)
+
+
+def _key(hint: Any) -> Any:
+    """The hint's structure, in order; `Literal[1]` and `Literal[True]` differ by the types of their values."""
+    args = get_args(hint)
+    if args:
+        return get_origin(hint), tuple(_key(arg) for arg in args)
+    return hint if isinstance(hint, type) else (type(hint), hint)
 
 
 def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
@@ -52,7 +75,7 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
         validate: Callable[[bytes], Any] = adapter(hint).validate_json
         return validate
     plan = _plan(hint)
-    return lambda data: plan(json.loads(data))
+    return lambda data: plan(_loads(data))
 
 
 def _through_temporalio(hint: Any, data: bytes) -> Any:
@@ -79,29 +102,20 @@ def _expect(kind: type, value: Any) -> Any:
 _BUILTINS = (str, bool, int, float)
 
 
-@functools.cache
 def _plan(hint: Any) -> Plan:
     """From what `json.loads` gives to the value."""
     if hint is Any:
         return _identity
-    if hint in _BUILTINS:
+    if any(hint is each for each in _BUILTINS):
         return functools.partial(_expect, hint)
     origin = get_origin(hint)
     if origin is list and len(get_args(hint)) == 1 and _is_plain(get_args(hint)[0]):
-        return functools.partial(_decode_list, hint, _plan_of(get_args(hint)[0]))
+        return functools.partial(_decode_list, hint, _plan(get_args(hint)[0]))
     if origin is Union or origin is types.UnionType:
-        return functools.partial(_decode_union, hint, tuple(_plan_of(arg) for arg in get_args(hint)))
+        return functools.partial(_decode_union, hint, tuple(_plan(arg) for arg in get_args(hint)))
     if origin is None and isinstance(hint, type) and _is_simple_dataclass(hint):
-        return _DataclassPlan(hint)
+        return _dataclass_plans.setdefault(hint, _DataclassPlan(hint))
     return functools.partial(value_to_type, hint)
-
-
-def _plan_of(hint: Any) -> Plan:
-    """The plan of a part; a hint that cannot be hashed has none of its own."""
-    try:
-        return _plan(hint)
-    except TypeError:
-        return functools.partial(value_to_type, hint)
 
 
 def _is_plain(hint: Any) -> bool:
@@ -149,7 +163,7 @@ class _DataclassPlan:
         fields = self._fields
         if fields is None:
             hints = get_type_hints(self._hint)
-            fields = self._fields = [(f.name, _plan_of(hints[f.name])) for f in dataclasses.fields(self._hint)]
+            fields = self._fields = [(f.name, _plan(hints[f.name])) for f in dataclasses.fields(self._hint)]
         given: dict[str, Any] = {}
         present = cast("dict[str, Any]", value)
         get = present.get
