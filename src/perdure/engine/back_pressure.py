@@ -1,7 +1,9 @@
-"""Signals faster than a workflow takes them: senders wait, where the rules alone would fail the workflow task.
+"""Events faster than a workflow takes them: their senders wait, where the rules alone would fail the workflow task.
 
-More than 100 events that wait for one workflow task fail it (B6). With many senders that limit is reached without anybody doing
-wrong, so a sender waits from some events before it until the task has come back; after a while it is told to come back itself.
+More than 100 events that wait for one workflow task fail it (B6). With many senders, or many activities that end at once, that
+limit is reached without anybody doing wrong; the task then fails, its worker replays from the first event, and meanwhile the next
+hundred events come in. So who brings an event waits from some events before the limit until the task has come back; after a
+while it is told to come back itself.
 """
 
 from __future__ import annotations
@@ -10,24 +12,30 @@ import asyncio
 
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 
+from perdure.engine.core.limits import BUFFERED_EVENTS_MAX
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.rpc import resource_exhausted
 
-BUFFERED_SIGNALS_MAX = 80
-"""Buffered events from which on senders wait."""
+WAITING_EVENTS_MAX = BUFFERED_EVENTS_MAX - 3
+"""Buffered events from which on senders wait: an activity's end brings two more, and the limit itself must not be reached."""
 WAIT_SECONDS = 20
 """How long they wait."""
 
 
-async def room_for_signal(live: LiveRun, clock: Clock) -> None:
-    """Returns when the run can take another signal, or is no longer the one in memory.
+def is_crowded(live: LiveRun) -> bool:
+    """Whether who brings an event has to wait."""
+    return live.run.buffered_count >= WAITING_EVENTS_MAX and not live.evicted and not live.run.closed
+
+
+async def make_room(live: LiveRun, clock: Clock) -> None:
+    """Returns when the run can take another event, or is no longer the one in memory.
 
     Raises:
         RpcError: RESOURCE_EXHAUSTED, when that took too long.
     """
-    while live.run.buffered_count >= BUFFERED_SIGNALS_MAX and not live.evicted and not live.run.closed:
+    while is_crowded(live):
         drained: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         live.drained.append(drained)
         try:
@@ -37,6 +45,6 @@ async def room_for_signal(live: LiveRun, clock: Clock) -> None:
                 live.drained.remove(drained)
         if not made_room:
             raise resource_exhausted(
-                f"workflow {live.run.workflow_id} has {live.run.buffered_count} events waiting for its workflow task; send more slowly",
+                f"workflow {live.run.workflow_id} has {live.run.buffered_count} events waiting for its workflow task; try again later",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
             )

@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from perdure.engine.back_pressure import room_for_signal
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, StickyUnavailable, TaskKind
 from perdure.engine.dispatch import Dispatch
@@ -56,7 +55,7 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
-        self.starts = Starts(self.runs, self.transactions, self.room_for_signal)
+        self.starts = Starts(self.runs, self.transactions, clock)
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers)
         self._attach = self.queries.attach
 
@@ -74,10 +73,6 @@ class Engine:
     def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         self.queries.forget(live.run.run_id)
         self.dispatch.on_failed(live, outcome, answer)
-
-    async def room_for_signal(self, live: LiveRun) -> None:
-        """Waits until a run can take another signal."""
-        await room_for_signal(live, self.clock)
 
     def drop_sticky_queue(self, namespace: str, name: str) -> None:
         """The worker of a sticky queue has gone: what waits there goes to the normal queue."""

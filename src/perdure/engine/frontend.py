@@ -60,7 +60,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionResponse,
 )
 
-from perdure.engine.back_pressure import BUFFERED_SIGNALS_MAX
+from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import Outcome, TaskKind, WorkflowTaskStarted, describe
 from perdure.engine.core.tokens import ACTIVITY, WORKFLOW, decode_token
 from perdure.engine.live_runs import LiveRun
@@ -171,9 +171,8 @@ class Frontend:
     async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest) -> SignalWorkflowExecutionResponse:
         """Sends a signal; durable when it returns."""
         live = await self._find(request.namespace, request.workflow_execution.workflow_id, request.workflow_execution.run_id)
-        if live.run.buffered_count >= BUFFERED_SIGNALS_MAX:
-            await self.engine.room_for_signal(live)
-            live = await self._find(request.namespace, request.workflow_execution.workflow_id, live.run.run_id)
+        if is_crowded(live):
+            live = await self._with_room(live)
         await self.engine.transactions.run(live, request)
         return SignalWorkflowExecutionResponse()
 
@@ -289,20 +288,20 @@ class Frontend:
     @rpc
     async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:
         """An activity's result."""
-        await self.engine.transactions.run(await self._of_activity(request.task_token), request)
+        await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
         return RespondActivityTaskCompletedResponse()
 
     @rpc
     async def respond_activity_task_failed(self, request: RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse:
         """An activity's failure; the engine decides whether it is tried again."""
-        outcome = await self.engine.transactions.run(await self._of_activity(request.task_token), request)
+        outcome = await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
         reply = outcome.reply
         return reply if isinstance(reply, RespondActivityTaskFailedResponse) else RespondActivityTaskFailedResponse()
 
     @rpc
     async def respond_activity_task_canceled(self, request: RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse:
         """An activity ended because its cancellation was requested."""
-        await self.engine.transactions.run(await self._of_activity(request.task_token), request)
+        await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
         return RespondActivityTaskCanceledResponse()
 
     @rpc
@@ -349,3 +348,13 @@ class Frontend:
     async def _of_activity(self, task_token: bytes) -> LiveRun:
         token = decode_token(task_token, ACTIVITY)
         return await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
+
+    async def _of_ended_activity(self, task_token: bytes) -> LiveRun:
+        live = await self._of_activity(task_token)
+        return await self._with_room(live) if is_crowded(live) else live
+
+    async def _with_room(self, live: LiveRun) -> LiveRun:
+        """The run, once it can take another event; another one in memory, perhaps."""
+        run = live.run
+        await make_room(live, self.engine.clock)
+        return await self.engine.runs.find(run.namespace, run.workflow_id, run.run_id)

@@ -10,15 +10,16 @@ current run before it is durable. The second one's answer shows the first, and w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from google.protobuf.message import Message
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
 
+from perdure.engine.back_pressure import make_room
 from perdure.engine.core import Outcome, StartDecision, current_run, decide_start, existing_reply, start, validate_start
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.transactions import StaleRun, Transactions, current_row
+from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, unavailable
 
 StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
@@ -30,10 +31,9 @@ ATTEMPTS_MAX = 10
 class Starts:
     """StartWorkflowExecution and SignalWithStartWorkflowExecution."""
 
-    def __init__(self, runs: LiveRuns, transactions: Transactions, room_for_signal: Callable[[LiveRun], Awaitable[None]]) -> None:
-        """`room_for_signal` waits until a run can take another signal."""
+    def __init__(self, runs: LiveRuns, transactions: Transactions, clock: Clock) -> None:
         self._runs = runs
-        self._room_for_signal = room_for_signal
+        self._clock = clock
         self._transactions = transactions
 
     async def start(self, request: StartRequest) -> Message:
@@ -69,7 +69,7 @@ class Starts:
 
     async def _use(self, existing: LiveRun, request: StartRequest) -> Message:
         if isinstance(request, SignalWithStartWorkflowExecutionRequest):
-            await self._room_for_signal(existing)
+            await make_room(existing, self._clock)
             if existing.evicted:
                 raise StaleRun
         outcome = await self._transactions.run(existing, request)
