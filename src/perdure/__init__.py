@@ -77,8 +77,10 @@ if TYPE_CHECKING:
     )
     from perdure.runtime.context import WorkflowContext
     from perdure.runtime.processor import EventProcessor
-    from perdure.worker.activity_context import ActivityContext
+    from perdure.worker.activity_context import ActivityContext, ActivityInfo, activity_context
     from perdure.worker.config import WorkerConfig
+    from perdure.worker.health import HealthStatus
+    from perdure.worker.poller import TaskPoller
     from perdure.worker.worker import WorkflowWorker
 
 _HOMES = {
@@ -106,8 +108,10 @@ _HOMES = {
     ),
     "runtime.context": "WorkflowContext",
     "runtime.processor": "EventProcessor",
-    "worker.activity_context": "ActivityContext",
+    "worker.activity_context": "ActivityContext ActivityInfo activity_context",
     "worker.config": "WorkerConfig",
+    "worker.health": "HealthStatus",
+    "worker.poller": "TaskPoller",
     "worker.worker": "WorkflowWorker",
 }
 _MODULE_OF = {name: f"perdure.{module}" for module, names in _HOMES.items() for name in names.split()}
@@ -119,6 +123,7 @@ __all__ = [
     "ActivityContext",
     "ActivityDefinition",
     "ActivityError",
+    "ActivityInfo",
     "ActivityOptions",
     "ActivityOptionsDict",
     "ActivityTimedOut",
@@ -135,6 +140,7 @@ __all__ = [
     "EngineUnavailable",
     "EventProcessor",
     "ExecutionFailed",
+    "HealthStatus",
     "HistoryEvent",
     "InvalidInput",
     "NondeterminismError",
@@ -164,6 +170,7 @@ __all__ = [
     "StorageError",
     "StorageLocked",
     "SystemClock",
+    "TaskPoller",
     "TimeoutType",
     "TypedSearchAttributes",
     "UnknownEngine",
@@ -190,6 +197,7 @@ __all__ = [
     "WorkflowTimedOut",
     "WorkflowWorker",
     "activity",
+    "activity_context",
     "query",
     "signal",
     "workflow",
