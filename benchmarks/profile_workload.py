@@ -3,9 +3,9 @@
     python benchmarks/profile_workload.py hello --concurrency 200 --count 2000            samples every thread's stack
     python benchmarks/profile_workload.py chain --concurrency 1 --calls                   counts calls (cProfile) on the loop's thread
 
-Samples are taken by a thread of this process, about every millisecond, so they see what holds the GIL and, for the other threads, where they
-wait. `self` is the innermost Python frame, with the C code that it calls; `floor` is the innermost frame that belongs to perdure. Counting calls
-slows small functions down: trust its counts, not its times.
+Samples are taken by a thread of this process, about every millisecond, so they see what holds the GIL and, for the other threads, where
+they wait. `self` is the innermost Python frame, with the C code that it calls; `floor` is the innermost frame that belongs to perdure.
+Counting calls slows small functions down: trust its counts, not its times.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -42,6 +43,7 @@ class Samples:
     modules: Counter[str] = field(default_factory=Counter)
     floors: Counter[str] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
+    inclusive: Counter[str] = field(default_factory=Counter)
 
     def take(self, frame: FrameType) -> None:
         self.total += 1
@@ -50,13 +52,23 @@ class Samples:
         self.modules[module] += 1
         self.lines[f"{module}:{frame.f_lineno} {frame.f_code.co_name}"] += 1
         self.floors[floor_of(frame)] += 1
+        self.inclusive.update(set(callers(frame)))
+
+
+def callers(frame: FrameType | None) -> Iterator[str]:
+    """The functions of perdure on the stack."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith("perdure."):
+            yield f"{module}.{frame.f_code.co_qualname}"
+        frame = frame.f_back
 
 
 def floor_of(frame: FrameType | None) -> str:
     """The package of perdure (two deep in the engine) whose code is running, or on whose behalf other code is."""
     while frame is not None:
         parts = str(frame.f_globals.get("__name__", "")).split(".")
-        if parts[0] == "perdure" and len(parts) > 1:
+        if parts[0] == "perdure" and len(parts) > 1 and parts[-1] != "interpreter":
             return ".".join(parts[1:3]) if parts[1] == "engine" else parts[1]
         frame = frame.f_back
     return "loop and others"
@@ -94,6 +106,7 @@ def sampled(setting: Setting, workload: str, top: int) -> None:
     for name, samples in sorted(sampler.threads.items(), key=lambda item: item[0] != "MainThread"):
         print(f"\n{name}: {samples.total} samples")
         show("by floor (innermost perdure frame)", samples.floors, samples.total, top)
+        show("by function of perdure, with what it calls", samples.inclusive, samples.total, 3 * top)
         show("by module (self)", samples.modules, samples.total, top)
         show("by function (self)", samples.functions, samples.total, top)
         show("by line (self)", samples.lines, samples.total, top)
