@@ -115,9 +115,7 @@ class Script:
 
     def fire(self, timer_id: str) -> Script:
         started = [
-            e
-            for e in self.events
-            if e.event_type == E.EVENT_TYPE_TIMER_STARTED and e.timer_started_event_attributes.timer_id == timer_id
+            e for e in self.events if e.event_type == E.EVENT_TYPE_TIMER_STARTED and e.timer_started_event_attributes.timer_id == timer_id
         ][-1]
         duration = started.timer_started_event_attributes.start_to_fire_timeout
         due = started.event_time.seconds * 1_000_000_000 + started.event_time.nanos + duration.seconds * 1_000_000_000 + duration.nanos

@@ -36,7 +36,7 @@ class Approval:
     by: str
 
 
-# --- activities ---------------------------------------------------------------------------------------------------------------------
+# --- activities -----------------------------------------------------------------------------------------------------------------
 
 
 def test_one_activity(script: Any) -> None:
@@ -200,7 +200,7 @@ def test_what_is_withdrawn_before_it_is_sent_was_never_sent(script: Any) -> None
     assert s.replay().matched
 
 
-# --- time ---------------------------------------------------------------------------------------------------------------------------
+# --- time -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_time_is_that_of_the_workflow_task(script: Any) -> None:
@@ -239,7 +239,7 @@ def test_asyncio_sleep_and_timeout_are_durable_timers(script: Any) -> None:
     assert s.replay().matched
 
 
-# --- signals, queries, conditions -----------------------------------------------------------------------------------------------------
+# --- signals, queries, conditions -----------------------------------------------------------------------------------------------
 
 
 def test_signals_wait_in_order_until_they_are_asked_for(script: Any) -> None:
@@ -436,7 +436,7 @@ def test_wait_condition_with_a_timeout(script: Any) -> None:
     assert s.replay().matched
 
 
-# --- how workflows end ------------------------------------------------------------------------------------------------------------------
+# --- how workflows end ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_application_error_fails_the_workflow(script: Any) -> None:
@@ -606,7 +606,7 @@ def test_a_close_that_the_engine_refuses_is_asked_again(script: Any) -> None:
     assert s.replay().matched
 
 
-# --- what the history remembers -----------------------------------------------------------------------------------------------------------
+# --- what the history remembers -------------------------------------------------------------------------------------------------
 
 
 def test_side_effects_are_called_once(script: Any) -> None:
@@ -699,7 +699,7 @@ def test_chance_is_the_runs_own(script: Any) -> None:
     assert values[0] == values[1] != values[2]
 
 
-# --- helpers, logging, refusals -------------------------------------------------------------------------------------------------------------
+# --- helpers, logging, refusals -------------------------------------------------------------------------------------------------
 
 
 def test_helpers_find_the_context(script: Any) -> None:

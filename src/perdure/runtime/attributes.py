@@ -69,10 +69,9 @@ def write_search_attributes(run: RunState, updates: TypedSearchAttributes | Sequ
 
 
 def _update(each: Any) -> tuple[SearchAttributeKey[Any], Any]:
-    if isinstance(each, SearchAttributePair):
-        return each.key, each.value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if isinstance(each, SearchAttributeUpdate):
-        return each.key, each.value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    change: Any = each
+    if isinstance(each, (SearchAttributePair, SearchAttributeUpdate)):
+        return change.key, change.value
     raise UsageError(
         f"upsert_search_attributes was given {each!r}; give SearchAttributePair(key, value), or key.value_set(value) and key.value_unset()"
     )

@@ -287,8 +287,7 @@ _EVENT_WORDS: dict[int, Callable[[HistoryEvent], str]] = {
         f"cancel the activity of event {e.activity_task_cancel_requested_event_attributes.scheduled_event_id}"
     ),
     E.EVENT_TYPE_TIMER_STARTED: lambda e: (
-        f"start timer {e.timer_started_event_attributes.timer_id} "
-        f"({_seconds(e.timer_started_event_attributes.start_to_fire_timeout):g} s)"
+        f"start timer {e.timer_started_event_attributes.timer_id} ({_seconds(e.timer_started_event_attributes.start_to_fire_timeout):g} s)"
     ),
     E.EVENT_TYPE_TIMER_CANCELED: lambda e: f"cancel timer {e.timer_canceled_event_attributes.timer_id}",
     E.EVENT_TYPE_MARKER_RECORDED: lambda e: f"record marker {e.marker_recorded_event_attributes.marker_name!r}",
@@ -300,9 +299,7 @@ _EVENT_WORDS: dict[int, Callable[[HistoryEvent], str]] = {
         f"({', '.join(sorted(e.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields))})"
     ),
     E.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: lambda e: "complete the workflow",
-    E.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: lambda e: (
-        f"fail the workflow ({e.workflow_execution_failed_event_attributes.failure.message})"
-    ),
+    E.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: lambda e: f"fail the workflow ({e.workflow_execution_failed_event_attributes.failure.message})",
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: lambda e: "end the workflow as cancelled",
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: lambda e: (
         f"continue as new ({e.workflow_execution_continued_as_new_event_attributes.workflow_type.name})"

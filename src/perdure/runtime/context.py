@@ -8,9 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, ClassVar, NoReturn, TypeVar, overload
-
-from typing_extensions import TypeVarTuple, Unpack
+from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
 
 from perdure.model.definitions import ActivityDefinition, HandlerDefinition, activity_definition, current_workflow
 from perdure.model.durations import Duration, to_ns, to_seconds
@@ -31,6 +29,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 _NO_OPTIONS = ActivityOptions()
+_DEFINITION: type = ActivityDefinition
 _current: ContextVar[WorkflowContext] = ContextVar("perdure_workflow_context")
 
 
@@ -160,7 +159,7 @@ class WorkflowContext:
 
     @overload
     def execute_activity(
-        self, activity: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], *args: Unpack[Ts], **options: Unpack[ActivityOptionsDict]
+        self, activity: Callable[[*Ts], Coroutine[Any, Any, R]], *args: *Ts, **options: Unpack[ActivityOptionsDict]
     ) -> Coroutine[Any, Any, R]: ...
     @overload
     def execute_activity(
@@ -168,7 +167,7 @@ class WorkflowContext:
     ) -> Coroutine[Any, Any, R]: ...
     @overload
     def execute_activity(self, activity: str, *args: Any, **options: Unpack[ActivityOptionsDict]) -> Coroutine[Any, Any, Any]: ...
-    async def execute_activity(self, activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:
+    async def execute_activity(self, activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:  # type: ignore[misc]
         """Runs an activity and gives its result. Raises ExecutionFailed, ActivityTimedOut or ActivityCancelled (all ActivityError).
 
         `options` are those of ActivityOptions, over the activity's own. By name: `result_type` says what to decode.
@@ -177,7 +176,7 @@ class WorkflowContext:
 
     @overload
     def start_activity(
-        self, activity: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], *args: Unpack[Ts], **options: Unpack[ActivityOptionsDict]
+        self, activity: Callable[[*Ts], Coroutine[Any, Any, R]], *args: *Ts, **options: Unpack[ActivityOptionsDict]
     ) -> ActivityHandle[R]: ...
     @overload
     def start_activity(
@@ -185,14 +184,16 @@ class WorkflowContext:
     ) -> ActivityHandle[R]: ...
     @overload
     def start_activity(self, activity: str, *args: Any, **options: Unpack[ActivityOptionsDict]) -> ActivityHandle[Any]: ...
-    def start_activity(self, activity: Any, *args: Any, result_type: Any = None, **options: Any) -> ActivityHandle[Any]:
+    def start_activity(  # type: ignore[misc]
+        self, activity: Any, *args: Any, result_type: Any = None, **options: Any
+    ) -> ActivityHandle[Any]:
         """Starts an activity and goes on; `await` the handle for its result, `handle.cancel()` asks it to stop."""
         return self._start(activity, args, result_type, options)
 
     def _start(self, activity: Any, args: Sequence[Any], result_type: Any, options: dict[str, Any]) -> ActivityHandle[Any]:
         if isinstance(activity, str):
             return self._run.start_activity(activity, args, _NO_OPTIONS, options, result_type, ())
-        definition = activity if isinstance(activity, ActivityDefinition) else activity_definition(activity)
+        definition: Any = activity if type(activity) is _DEFINITION else activity_definition(activity)
         shape = definition.shape
         shape.check_count(len(args))
         return self._run.start_activity(
@@ -333,5 +334,3 @@ def _handler(name: str | None, fn: Callable[..., Any], payload_type: Any) -> Han
     if payload_type is not None and types:
         types = [payload_type if types[0] is None else types[0], *types[1:]]
     return Handler(name, fn, types, definition.is_async, (fn.__doc__ or "").partition("\n")[0])
-
-

@@ -37,14 +37,15 @@ def fails_workflow(error: BaseException, more: tuple[type[BaseException], ...]) 
         return isinstance(error, more) or all(fails_workflow(each, more) for each in members)
     if isinstance(error, _MISTAKES):
         return False
-    return isinstance(error, _OUTCOMES) or isinstance(error, more)
+    return isinstance(error, (*_OUTCOMES, *more))
 
 
 def failure_of_error(error: BaseException, converter: DataConverter) -> Failure:
     """The failure that the workflow ends with. A group is caused by its first error."""
     failure = converter.to_failure(error)
-    if isinstance(error, BaseExceptionGroup) and not failure.HasField("cause"):
-        failure.cause.CopyFrom(failure_of_error(_first(error), converter))
+    first = _first(error)
+    if first is not error and not failure.HasField("cause"):
+        failure.cause.CopyFrom(failure_of_error(first, converter))
     return failure
 
 

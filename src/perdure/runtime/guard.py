@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from perdure.model.errors import DeterminismViolation
 
@@ -58,7 +58,7 @@ def install() -> None:
         if not _is_installed:
             sys.addaudithook(_hook)
             if sys.version_info < (3, 13):
-                time.sleep = _guarded(time.sleep)
+                time.sleep = cast(Any, _guarded(time.sleep))
             _is_installed = True
 
 

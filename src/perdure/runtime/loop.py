@@ -18,12 +18,14 @@ import contextvars
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, TypeVarTuple, cast
 
 from perdure.model.errors import DeterminismViolation
 from perdure.runtime import asyncio_order
+from perdure.runtime.refusals import RefusingLoop
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # An activation that runs this many callbacks does not wait for anything: it spins (`while True: await asyncio.sleep(0)`).
 ACTIVATION_CALLBACKS_MAX = 1_000_000
@@ -140,7 +142,7 @@ class WorkflowTask(asyncio.Task[T]):
         return self._hash
 
 
-class WorkflowLoop(asyncio.AbstractEventLoop):
+class WorkflowLoop(RefusingLoop):
     """One per run. `drain()` runs what is ready; nothing else makes it go."""
 
     def __init__(self, host: LoopHost, hash_offset: int) -> None:
@@ -154,16 +156,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # --- what asyncio asks of a loop ------------------------------------------------------------------------------------
 
-    def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None) -> asyncio.Handle:
         handle = _Handle(callback, args, self, contextvars.copy_context() if context is None else context)
         if not self._closed:
             self.ready.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         timer = _TimerHandle(self.time() + delay, callback, args, self, contextvars.copy_context() if context is None else context)
         # Loop times are floats: microseconds are what survives the subtraction of two of them.
@@ -178,7 +178,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return timer
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_later(when - self.time(), callback, *args, context=context)
 
@@ -245,7 +245,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         left = ACTIVATION_CALLBACKS_MAX
         while ready:
             handle = ready.popleft()
-            if handle._cancelled:  # type: ignore[attr-defined]
+            if handle._cancelled:
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
@@ -278,7 +278,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         with self.running():
             for task in reversed(self.tasks):
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - not in all type stubs
                     _close_coroutine(task.get_coro(), task.run_context)
             for generator in list(self._generators):
                 _close_generator(generator)
@@ -330,67 +330,6 @@ def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
             closing.throw(Evicted())
     except BaseException:  # it has ended; with an error of the user's clean-up, perhaps, that nobody is left to see
         pass
-
-
-# --- what a workflow's loop refuses -----------------------------------------------------------------------------------------
-
-_IN_ACTIVITY = "Move it into an activity and call that from the workflow."
-_NO_THREADS = (
-    "Put the blocking call into an activity (a plain `def` activity runs in a thread, `@activity(cpu_bound=True)` in a process)."
-)
-_REFUSED: dict[str, tuple[str, str]] = {
-    "run_in_executor": ("threads (asyncio.to_thread, run_in_executor)", _NO_THREADS),
-    "set_default_executor": ("threads", _NO_THREADS),
-    "call_soon_threadsafe": ("calls from other threads", "Send the workflow a signal instead."),
-    "create_connection": ("network connections", _IN_ACTIVITY),
-    "create_server": ("network servers", _IN_ACTIVITY),
-    "create_unix_connection": ("network connections", _IN_ACTIVITY),
-    "create_unix_server": ("network servers", _IN_ACTIVITY),
-    "create_datagram_endpoint": ("network connections", _IN_ACTIVITY),
-    "connect_accepted_socket": ("network connections", _IN_ACTIVITY),
-    "start_tls": ("network connections", _IN_ACTIVITY),
-    "sendfile": ("files and sockets", _IN_ACTIVITY),
-    "getaddrinfo": ("name look-ups", _IN_ACTIVITY),
-    "getnameinfo": ("name look-ups", _IN_ACTIVITY),
-    "connect_read_pipe": ("pipes", _IN_ACTIVITY),
-    "connect_write_pipe": ("pipes", _IN_ACTIVITY),
-    "subprocess_shell": ("processes", _IN_ACTIVITY),
-    "subprocess_exec": ("processes", _IN_ACTIVITY),
-    "add_reader": ("sockets", _IN_ACTIVITY),
-    "remove_reader": ("sockets", _IN_ACTIVITY),
-    "add_writer": ("sockets", _IN_ACTIVITY),
-    "remove_writer": ("sockets", _IN_ACTIVITY),
-    "sock_recv": ("sockets", _IN_ACTIVITY),
-    "sock_recv_into": ("sockets", _IN_ACTIVITY),
-    "sock_recvfrom": ("sockets", _IN_ACTIVITY),
-    "sock_recvfrom_into": ("sockets", _IN_ACTIVITY),
-    "sock_sendall": ("sockets", _IN_ACTIVITY),
-    "sock_sendto": ("sockets", _IN_ACTIVITY),
-    "sock_sendfile": ("sockets", _IN_ACTIVITY),
-    "sock_connect": ("sockets", _IN_ACTIVITY),
-    "sock_accept": ("sockets", _IN_ACTIVITY),
-    "add_signal_handler": ("operating system signals", "Send the workflow a signal with `client.signal_workflow` instead."),
-    "remove_signal_handler": ("operating system signals", "Send the workflow a signal with `client.signal_workflow` instead."),
-    "run_forever": ("running the loop", "It runs already: use `await`."),
-    "run_until_complete": ("running the loop", "It runs already: use `await`."),
-    "stop": ("stopping the loop", "Return from the workflow instead."),
-    "shutdown_asyncgens": ("stopping the loop", "Return from the workflow instead."),
-    "shutdown_default_executor": ("stopping the loop", "Return from the workflow instead."),
-    "set_task_factory": ("another task factory", "Tasks of a workflow are numbered by its own loop."),
-    "set_exception_handler": ("an exception handler", "Catch the error where it is raised."),
-}
-
-
-def _refusal(name: str, what: str, remedy: str) -> Callable[..., NoReturn]:
-    def refused(self: WorkflowLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise DeterminismViolation(f"workflow code cannot use {what}: they would not do the same on replay. {remedy}")
-
-    refused.__name__ = name
-    return refused
-
-
-for _name, (_what, _remedy) in _REFUSED.items():
-    setattr(WorkflowLoop, _name, _refusal(_name, _what, _remedy))
 
 
 def _next_hash(loop: WorkflowLoop) -> int:

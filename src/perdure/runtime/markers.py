@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from temporalio.api.common.v1.message_pb2 import Payload
 from temporalio.api.enums.v1.event_type_pb2 import EventType
@@ -101,7 +101,7 @@ def marker_key(event: HistoryEvent) -> str:
 def _patch(event: HistoryEvent) -> dict[str, Any]:
     details = event.marker_recorded_event_attributes.details.get(_PATCH_DATA)
     value: Any = json.loads(details.payloads[0].data) if details is not None and details.payloads else {}
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def may_be_missing(event: HistoryEvent) -> bool:

@@ -16,7 +16,7 @@ from perdure.runtime.commands import COMMAND_EVENTS, Command, RecordMarker, desc
 from perdure.runtime.markers import marker_key, may_be_missing
 
 REMEDY = (
-    "A running workflow must find the code it started with: take the change back, or put it behind `if ctx.patched(\"name\"):`, "
+    'A running workflow must find the code it started with: take the change back, or put it behind `if ctx.patched("name"):`, '
     "or let running workflows finish on a worker with the old code."
 )
 _MARKER: int = EventType.EVENT_TYPE_MARKER_RECORDED
@@ -61,9 +61,7 @@ def match_commands(commands: Sequence[Command], events: Sequence[HistoryEvent], 
 def _records(event: HistoryEvent, command: Command) -> bool:
     if event.event_type != command.event_type or not command.matches(event):
         return False
-    return command.event_type != _MARKER or (
-        isinstance(command, RecordMarker) and (not command.key or marker_key(event) == command.key)
-    )
+    return command.event_type != _MARKER or (isinstance(command, RecordMarker) and (not command.key or marker_key(event) == command.key))
 
 
 def nondeterminism(mismatch: Mismatch, line: str, workflow_id: str, run_id: str, workflow_type: str) -> NondeterminismError:

@@ -8,10 +8,12 @@ import sys
 import threading
 from collections.abc import Callable
 
+_TASK_OF_THREAD: bool = sys.version_info[:2] >= (3, 14)
+
 
 def outside_of_task(call: Callable[[], None]) -> None:
     """Calls `call`; in another thread, waited for, where this thread is inside a task and that would matter."""
-    if sys.version_info < (3, 14) or asyncio._get_running_loop() is None or asyncio.current_task() is None:
+    if not _TASK_OF_THREAD or asyncio._get_running_loop() is None or asyncio.current_task() is None:
         call()
         return
     raised: list[BaseException] = []

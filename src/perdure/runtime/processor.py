@@ -164,8 +164,8 @@ def read_history(history: Any) -> Sequence[HistoryEvent]:
             return list(_from_json(json.dumps(history)).events)
     except (DecodeError, UnicodeDecodeError, json_format.ParseError, ValueError) as error:
         raise UsageError(f"this is no history of a workflow: {error}; give Temporal's JSON, or the bytes of a History message") from error
-    events: Any = getattr(history, "events", history)
-    events = list(cast("Iterable[Any]", events)) if isinstance(events, Iterable) else []
+    given: Any = getattr(history, "events", history)
+    events: list[Any] = list(cast("Iterable[Any]", given)) if hasattr(given, "__iter__") else []
     if not events or not all(isinstance(event, HistoryEvent) for event in events):
         raise UsageError(f"{type(history).__name__} is no history; give a History message, its bytes, Temporal's JSON, or the events")
     return events

@@ -67,7 +67,10 @@ class QueryRegistry:
 
     def _unknown(self, name: str) -> str:
         known = [repr(each) for each in sorted(each for each in self._handlers if each is not None)]
-        names = f"it answers {', '.join(known)}" if known else "it answers none of its own: set one with ctx.set_query_handler(name, function)"
+        if known:
+            names = f"it answers {', '.join(known)}"
+        else:
+            names = "it answers none of its own: set one with ctx.set_query_handler(name, function)"
         return f"the workflow has no query {name!r}; {names}"
 
 
@@ -108,11 +111,15 @@ def stack_trace(tasks: Iterable[WorkflowTask[Any]]) -> str:
 def _frames(awaited: Any) -> str:
     lines: list[str] = []
     while awaited is not None:
-        frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
+        frame: FrameType | None = _first(awaited, "cr_frame", "gi_frame", "ag_frame")
         if frame is not None:
             code = frame.f_code
             lines.append(f'  File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}')
             text = linecache.getline(code.co_filename, frame.f_lineno).strip()
             lines.extend([f"    {text}"] if text else [])
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
+        awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
     return "\n".join(lines)
+
+
+def _first(awaited: Any, *names: str) -> Any:
+    return next((found for name in names if (found := getattr(awaited, name, None)) is not None), None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import random
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -86,9 +87,7 @@ class RunState:
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
-    def begin(
-        self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any, enter: Callable[[], None]
-    ) -> None:
+    def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any, enter: Callable[[], None]) -> None:
         """The run's first event. `context` is what its code gets as ctx; `enter` sets the variables through which it finds it."""
         self.code_context = context
         own = self.started = WorkflowExecutionStartedEventAttributes()
@@ -213,7 +212,7 @@ class RunState:
                 self.conditions.remove(entry)
                 continue
             try:
-                true = self.read_only("a wait_condition", lambda check=predicate: self.context.run(check))
+                true = self.read_only("a wait_condition", functools.partial(self.context.run, predicate))
             except Exception as error:
                 future.set_exception(error)
             else:
@@ -248,11 +247,15 @@ class RunState:
             raise DeterminismViolation(f"{self.refusal} may look at the workflow's state, and not act: it runs outside the history")
 
     def start_activity(
-        self, name: str, arguments: Sequence[Any], defaults: ActivityOptions, overrides: Mapping[str, Any], result_type: Any, names: Sequence[str]
+        self,
+        name: str,
+        arguments: Sequence[Any],
+        defaults: ActivityOptions,
+        overrides: Mapping[str, Any],
+        result_type: Any,
+        names: Sequence[str],
     ) -> ActivityHandle[Any]:
-        template = template_for(
-            name, defaults, overrides, self.task_queue, self.options.default_start_to_close_timeout, self.converter
-        )
+        template = template_for(name, defaults, overrides, self.task_queue, self.options.default_start_to_close_timeout, self.converter)
         # In replay the input is not looked at again.
         payloads = [] if self.replaying or not arguments else self.converter.encode_values(arguments, names, f"activity {name}")
         self._activity_ids += 1
@@ -372,5 +375,3 @@ def bound_handler(name: str | None, handler: HandlerDefinition, instance: Any) -
         raise UsageError(f"handler {name!r} belongs to a workflow that is no class")
     fn = handler.fn.__get__(instance)
     return Handler(name, fn, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])
-
-

@@ -69,7 +69,7 @@ class SignalRegistry:
     def set_handler(self, handler: Handler) -> None:
         """From now on `handler` gets the signals of its name, those kept so far first."""
         if handler.name is not None and self._waiters.get(handler.name):
-            raise UsageError(f"signal {handler.name!r} is awaited with await_signal already; use a handler or await_signal for it, not both")
+            raise UsageError(f"signal {handler.name!r} is awaited already; use a handler or await_signal for it, not both")
         self._handlers[handler.name] = handler
         names = [handler.name] if handler.name is not None else list(self._kept)
         for name in names:
