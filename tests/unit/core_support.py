@@ -27,7 +27,6 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import (
-    ActivityReady,
     ActivityStarted,
     FireTimers,
     Outcome,
@@ -37,11 +36,9 @@ from perdure.engine.core import (
     StartedWorkflowTask,
     StartWorkflowTask,
     TaskKind,
-    WorkflowTaskReady,
     WorkflowTaskStarted,
     handle,
     load,
-    poll_response,
     start,
     validate_start,
 )
@@ -104,9 +101,8 @@ def seconds(amount: float) -> Duration:
 
 def snapshot(run: Run) -> dict[str, Any]:
     """All of a run's state that must survive, in a form that compares."""
-    state = {
-        name: _plain(getattr(run, name)) for name in Run.__slots__ if name not in ("heap", "tail", "tail_first_id", "facts_head", "start")
-    }
+    derived = ("heap", "tail", "tail_first_id", "facts_head", "start")
+    state = {name: _plain(getattr(run, name)) for name in Run.__slots__ if name not in derived}
     state["next_due"] = run.next_due()
     state["waiting_queue"] = run.waiting_queue
     return state
@@ -135,13 +131,15 @@ class Ledger:
     facts: bytes = b""
     activities: dict[int, bytes] = field(default_factory=dict)
     buffered: list[bytes] = field(default_factory=list)
+    written: list[HistoryEvent] = field(default_factory=list)
+    """Events that were handed over to be stored without an id: they must stay as they were."""
 
     def commit(self, outcome: Outcome) -> None:
         """Takes an outcome over, and checks that what is stored now makes the run that is there."""
         if not outcome.changed:
             assert not outcome.events and not outcome.buffered and not outcome.activities
         batch = History.FromString(outcome.history).events
-        assert [e.SerializeToString() for e in batch] == [e.SerializeToString() for e in outcome.events]
+        assert _plain(list(batch)) == _plain(outcome.events)
         if outcome.events:
             assert outcome.events[0].event_id == outcome.first_event_id
         self.history += outcome.history
@@ -150,6 +148,8 @@ class Ledger:
         if outcome.buffer_cleared:
             self.buffered = []
         self.buffered += [e.SerializeToString() for e in outcome.buffered]
+        self.written += outcome.buffered
+        assert not any(e.event_id for e in self.written)
         for key, activity in outcome.activities.items():
             if activity is None:
                 self.activities.pop(key, None)
@@ -178,8 +178,7 @@ class Ledger:
 
 def check_tail(run: Run, events: list[HistoryEvent]) -> None:
     assert [e.event_id for e in run.tail] == list(range(run.tail_first_id, run.next_event_id))
-    kept = [e.SerializeToString() for e in events[run.tail_first_id - 1 :]]
-    assert [e.SerializeToString() for e in run.tail] == kept
+    assert _plain(run.tail) == _plain(events[run.tail_first_id - 1 :])
 
 
 def check_awake(run: Run, events: list[HistoryEvent]) -> None:
@@ -450,9 +449,3 @@ def kinds(events: Any) -> list[str]:
 
 def effects(outcome: Outcome) -> list[str]:
     return [type(effect).__name__ for effect in outcome.effects]
-
-
-__all__ = [
-    "ActivityReady", "Driver", "FakeEnv", "Ledger", "Poller", "WorkflowTaskReady", "check_history", "effects", "kinds", "payload", "payloads",
-    "poll_response", "seconds", "snapshot", "start_request",
-]  # fmt: skip

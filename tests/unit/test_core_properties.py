@@ -49,8 +49,8 @@ from perdure.engine.core import (
 )
 from perdure.model.rpc import RpcError
 
-IDS = ("a", "b", "c")
-SEEDS = 40
+IDS = ("a", "b", "c", "d", "e", "f")
+SEEDS = 80
 """Long sequences in the default suite: the parameter is the seed."""
 
 
@@ -59,13 +59,15 @@ class Machine:
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.numbers = iter(numbers)
-        env = FakeEnv()
+        self.begin(FakeEnv())
+
+    def begin(self, env: FakeEnv) -> None:
         request = start_request()
         if self.pick(2):
             request.retry_policy.maximum_attempts = 3
         if self.pick(3) == 0:
-            request.workflow_run_timeout.CopyFrom(seconds(50 + self.pick(50)))
-        if self.pick(4) == 0:
+            request.workflow_run_timeout.CopyFrom(seconds(100 + self.pick(50)))
+        if self.pick(6) == 0:
             request.workflow_execution_timeout.CopyFrom(seconds(200))
         if self.pick(4) == 0:
             request.workflow_start_delay.CopyFrom(seconds(5))
@@ -112,10 +114,10 @@ class Machine:
         """Mostly the newest, at times an old one."""
         if not tasks:
             return None
-        return tasks[-1] if self.pick(4) else tasks[self.pick(len(tasks))]
+        return tasks[-1] if self.pick(6) else tasks[self.pick(len(tasks))]
 
     def command(self) -> Any:
-        ident = IDS[self.pick(3)]
+        ident = IDS[self.pick(len(IDS))]
         kind = self.pick(16)
         run = self.driver.run
         if kind < 4:
@@ -124,24 +126,27 @@ class Machine:
                 fields["heartbeat_timeout"] = seconds(3)
             if self.pick(4) == 0:
                 fields["schedule_to_start_timeout"] = seconds(4)
-            return commands.activity(ident, close=self.pick(3) * 20, start_to_close=self.pick(4) * 5, **fields)
+            return commands.activity(ident, close=self.pick(3) * 20, start_to_close=(5, 10, 15, 5, 10, 15, 0)[self.pick(7)], **fields)
         if kind < 6:
             scheduled = list(run.activities)
-            return commands.cancel_activity(scheduled[self.pick(len(scheduled))] if scheduled and self.pick(5) else self.pick(30))
+            if not scheduled and self.pick(4):
+                return commands.marker("nothing to cancel")
+            return commands.cancel_activity(scheduled[self.pick(len(scheduled))] if scheduled and self.pick(8) else self.pick(30))
         if kind < 9:
             return commands.timer(ident, self.pick(5) * 3)
         if kind < 11:
-            return commands.cancel_timer(ident)
+            known = [*run.timer_ids, *(e.timer_fired_event_attributes.timer_id for e in run.buffered if e.event_type == 18)]
+            return commands.cancel_timer(known[self.pick(len(known))] if known and self.pick(6) else ident)
         return (
             commands.marker("m"),
             commands.upsert(key=ident),
             commands.memo(**{ident: None if self.pick(2) else "v"}),
-            commands.marker(""),
-            commands.activity("", start_to_close=1),
+            commands.marker("") if self.pick(5) == 0 else commands.marker("n"),
+            commands.activity("", start_to_close=1) if self.pick(5) == 0 else commands.upsert(other=ident),
         )[kind - 11]
 
     def closing(self) -> list[Any]:
-        kind = self.pick(12)
+        kind = self.pick(48)
         if kind == 0:
             return [commands.complete()]
         if kind == 1:
@@ -155,8 +160,13 @@ class Machine:
         return []
 
     def request(self) -> Any:
-        kind = self.pick(24)
         run = self.driver.run
+        if run.waiting_queue is not None and self.pick(2):
+            return StartWorkflowTask(Poller(in_process=bool(self.pick(2))), run.waiting_queue[1])
+        ready = [key for key, a in run.activities.items() if a.state == 0]
+        if ready and self.pick(3) == 0:
+            return StartActivityTask(ready[self.pick(len(ready))], Poller(in_process=bool(self.pick(2))))
+        kind = self.pick(24)
         if kind < 7:
             return self.complete_task()
         if kind < 9:
@@ -170,7 +180,7 @@ class Machine:
             request_id = ("", "s1", "s2")[self.pick(3)]
             return SignalWorkflowExecutionRequest(namespace="ns", signal_name="go" if self.pick(9) else "", request_id=request_id)
         if kind < 17:
-            self.driver.env.now += (0, 1, 2, 4, 8, 16, 700)[self.pick(7)] * 10**9
+            self.driver.env.now += (0, 1, 1, 2, 2, 3, 4, 8, 12, 700)[self.pick(10)] * 10**9
             return FireTimers()
         if kind == 17:
             return self.rare()
@@ -193,8 +203,13 @@ class Machine:
             request.sticky_attributes.schedule_to_start_timeout.seconds = 5
         return request
 
+    def held(self, task: Any) -> bool:
+        a = self.driver.run.activities.get(task.scheduled_event_id)
+        return a is not None and a.attempt == task.attempt and a.state == 2
+
     def report_activity(self) -> Any:
-        task = self.token(self.activities)
+        held = [t for t in self.activities if self.held(t)]
+        task = self.token(held if held and self.pick(6) else self.activities)
         token = task.response.task_token if task else b"\x01\x02rubbish"
         kind = self.pick(6)
         if kind < 2:
@@ -215,7 +230,7 @@ class Machine:
 
     def rare(self) -> Any:
         kind = self.pick(8)
-        if kind == 0:
+        if kind == 0 and self.pick(4) == 0:
             return TerminateWorkflowExecutionRequest(reason="enough", first_execution_run_id="" if self.pick(2) else "other")
         if kind == 1:
             return ResetStickyTaskQueueRequest()
@@ -227,11 +242,13 @@ class Machine:
         if kind == 4:
             request = SignalWithStartWorkflowExecutionRequest(signal_name="go", request_id=("", "s1", "s2")[self.pick(3)])
             return request
-        if kind == 5:
+        if kind < 6:
             return start_request(request_id=f"r{self.pick(3)}", on_conflict_options={"attach_request_id": True})
         return RequestCancelWorkflowExecutionRequest(reason="stop")
 
     def step(self) -> None:
+        if self.driver.run.closed and self.pick(4) == 0:
+            self.begin(self.driver.env)
         driver = self.driver
         if self.pick(7) == 0:
             driver.reload()
