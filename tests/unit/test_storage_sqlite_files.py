@@ -136,7 +136,9 @@ def test_a_database_of_another_application_is_refused_and_left_alone(path: Path)
 
 def test_an_empty_file_becomes_a_storage(path: Path) -> None:
     path.touch()
-    filled(path).close()
+    storage = filled(path)
+    assert storage.sizes()["runs"] == 1
+    storage.close()
 
 
 def test_a_damaged_file_is_reported(path: Path) -> None:
@@ -291,3 +293,9 @@ def test_a_closed_storage_says_so(make: type[MemoryStorage]) -> None:
         with pytest.raises(StorageError, match="is not open"):
             call()
     storage.close()
+
+
+def test_memory_imports_no_database() -> None:
+    code = "import sys, perdure.storage as s; s.storage_for_url('memory://'); print('sqlalchemy' in sys.modules, 'apsw' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False False\n"

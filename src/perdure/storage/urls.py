@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 from perdure.model.errors import StorageError
 from perdure.storage.contract import WorkflowStorage
 from perdure.storage.memory import MemoryStorage
-from perdure.storage.sqlite import SQLiteStorage
 
 
 def storage_for_url(url: str) -> WorkflowStorage:
@@ -40,6 +39,8 @@ def _sqlite(url: str) -> WorkflowStorage:
         raise StorageError(f"{url!r} has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).")
     if not path or path.endswith("/"):
         raise StorageError(f"{url!r} names no file: write sqlite:///perdure.db, or sqlite:////absolute/path/perdure.db.")
+    from perdure.storage.sqlite import SQLiteStorage  # not at the top: see the package
+
     return SQLiteStorage(path)
 
 
