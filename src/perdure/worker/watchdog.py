@@ -4,8 +4,9 @@ A thread asks the loop to say that it is alive (`call_soon_threadsafe`) and wait
 of the loop's thread and reports the innermost line that is the user's. One watchdog serves all workers of a loop. It costs two
 wake-ups of the loop in a second at most, and nothing on the path of a task.
 
-The rules that a newcomer would get wrong: a process that was suspended did not block (the thread itself has not run either: the
-answer gets a second, short chance); and somebody who sits in a debugger knows that the loop stands.
+The rules that a newcomer would get wrong: the line that started the loop (`asyncio.run(main())`) is the user's too, and always on
+the stack, so what stands below the loop is left out; a process that was suspended did not block (the thread itself has not run
+either: the answer gets a second, short chance); and somebody who sits in a debugger knows that the loop stands.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import ClassVar
@@ -45,6 +47,8 @@ class Stall:
     text: str
     """The source line."""
     stack: str
+    is_users: bool
+    """Whether the line is the user's; if not, it is a library's, and the machine may just be overloaded."""
     seconds: float
     """How long it had stood when it was noticed; the log says at the end how long it was in all."""
 
@@ -64,6 +68,7 @@ class Watchdog:
         self._users = 0
         self._stopped = threading.Event()
         self._alive = threading.Event()
+        self._below: list[FrameType] = []
         self.stalls = 0
         """How often the loop has stood still."""
         self.last_stall: Stall | None = None
@@ -82,6 +87,7 @@ class Watchdog:
         watchdog._users += 1
         if watchdog._users == 1:
             watchdog._stopped = threading.Event()
+            loop.call_soon(watchdog._look_below)
             threading.Thread(target=watchdog._watch, args=(watchdog._stopped,), name="perdure watchdog", daemon=True).start()
         return watchdog
 
@@ -90,7 +96,13 @@ class Watchdog:
         self._users -= 1
         if self._users == 0:
             self._stopped.set()
+            self._below = []
             self._of_loops.pop(self._loop, None)
+
+    def _look_below(self) -> None:
+        """Notes the frames that run the loop; the references keep them recognisable."""
+        if self._users:
+            self._below = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
 
     def _watch(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._threshold):
@@ -107,32 +119,37 @@ class Watchdog:
                 if stopped.is_set() or self._loop.is_closed():
                     return
             if self.last_stall is not None:
-                logger.warning("The event loop runs again; it stood still for %.1f s at %s", time.monotonic() - asked, self.last_stall)
+                logger.warning("The event loop runs again; it stood still for at least %.1f s at %s", time.monotonic() - asked, self.last_stall)
 
     def _report(self, asked: float) -> None:
         frame = sys._current_frames().get(self._loop_thread)
         if frame is None or self._alive.is_set():
             return
-        stall = _describe(frame, time.monotonic() - asked)
+        stall = _describe(frame, self._below, time.monotonic() - asked)
         if stall is None:
             return
         self.stalls += 1
         self.last_stall = stall
-        logger.warning(
-            "The event loop has stood still for %.1f s at %s\n"
-            "Everything in this process waits for that line. Write the activity as a plain `def` (it then runs in a thread), as\n"
-            "@activity(cpu_bound=True) (in a process), or await an asynchronous call there.\n%s",
-            stall.seconds, stall, stall.stack,
-        )  # fmt: skip
+        logger.warning("The event loop has stood still for %.1f s at %s\n%s\n%s", stall.seconds, stall, _remedy(stall), stall.stack)
 
 
-def _describe(frame: FrameType, seconds: float) -> Stall | None:
+def _remedy(stall: Stall) -> str:
+    if not stall.is_users:
+        return "No line of your code is at work there: is the machine overloaded, or the process short of memory?"
+    return (
+        "Everything in this process waits for that line. Write the activity as a plain `def` (it then runs in a thread), as\n"
+        "@activity(cpu_bound=True) (in a process), or await an asynchronous call there."
+    )
+
+
+def _describe(frame: FrameType, below: Sequence[FrameType], seconds: float) -> Stall | None:
     """The stack that holds the loop; None when a debugger does, or when the loop waits for work (it is about to answer)."""
-    frames = list(traceback.walk_stack(frame))
+    frames = [(each, number) for each, number in traceback.walk_stack(frame) if not any(each is other for other in below)]
     names = [os.path.basename(each.f_code.co_filename) for each, _ in frames]
-    if any(name in _DEBUGGERS for name in names) or names[0] == "selectors.py":
+    if not frames or names[0] == "selectors.py" or any(name in _DEBUGGERS for name in names):
         return None
-    blamed, line = next(((each, number) for each, number in frames if _is_users(each.f_code.co_filename)), frames[0])
+    users = next(((each, number) for each, number in frames if _is_users(each.f_code.co_filename)), None)
+    blamed, line = users or frames[0]
     filename = blamed.f_code.co_filename
     return Stall(
         filename=filename,
@@ -140,6 +157,7 @@ def _describe(frame: FrameType, seconds: float) -> Stall | None:
         function=blamed.f_code.co_name,
         text=linecache.getline(filename, line).strip() or "(source not available)",
         stack="".join(traceback.format_list(traceback.StackSummary.extract(iter(reversed(frames[:12]))))).rstrip(),
+        is_users=users is not None,
         seconds=seconds,
     )
 
