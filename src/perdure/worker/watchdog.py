@@ -119,7 +119,9 @@ class Watchdog:
                 if stopped.is_set() or self._loop.is_closed():
                     return
             if self.last_stall is not None:
-                logger.warning("The event loop runs again; it stood still for at least %.1f s at %s", time.monotonic() - asked, self.last_stall)
+                logger.warning(
+                    "The event loop runs again; it stood still for at least %.1f s at %s", time.monotonic() - asked, self.last_stall
+                )
 
     def _report(self, asked: float) -> None:
         frame = sys._current_frames().get(self._loop_thread)
