@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from perdure import ActivityContext, ActivityError, ActivityOptionsDict, Query, RetryPolicy, WorkflowContext, activity
@@ -131,6 +132,8 @@ class ImportJob:
     chunk_timeout_seconds: float = 300.0
     heartbeat_timeout_seconds: float = 30.0
     chunk_attempts: int = 3
+    retry_seconds: float = 1.0
+    """From a chunk's first attempt to its second; doubled for the third."""
     heartbeat_every: int = 10
     store_every: int = 200
     state: ImportState | None = None
@@ -182,7 +185,11 @@ class _Import:
     def __init__(self, ctx: WorkflowContext, job: ImportJob, chunk_activity: ChunkActivity) -> None:
         self._ctx, self._job = ctx, job
         self._progress = Progress()
-        retry = RetryPolicy(maximum_attempts=job.chunk_attempts, non_retryable_error_types=["ValidationError"])
+        retry = RetryPolicy(
+            initial_interval=timedelta(seconds=job.retry_seconds),
+            maximum_attempts=job.chunk_attempts,
+            non_retryable_error_types=["ValidationError"],
+        )
         self._options = ActivityOptionsDict(
             start_to_close_timeout=job.chunk_timeout_seconds, heartbeat_timeout=job.heartbeat_timeout_seconds, retry_policy=retry
         )
