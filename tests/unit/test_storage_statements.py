@@ -105,3 +105,9 @@ def test_any_number_of_repeated_starts_costs_two_more(storage: SQLiteStorage) ->
 def test_a_group_that_is_all_conflicts_writes_nothing(storage: SQLiteStorage) -> None:
     storage.commit([start(1, "order-1")])
     assert len(statements_of(storage, [start(2, "order-1"), start(3, "order-1")])) == 2
+
+
+def test_a_workflow_id_replaced_within_a_group_is_one_statement(storage: SQLiteStorage) -> None:
+    storage.commit([start(1, "order-1")])
+    group: list[object] = [start(2, "order-1", replaces=1), start(3, "order-1", replaces=2), start(4, "new"), start(5, "new", replaces=4)]
+    assert len(statements_of(storage, group)) == 1
