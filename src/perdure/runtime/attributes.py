@@ -13,6 +13,9 @@ from perdure.model.errors import UsageError
 from perdure.runtime.run_state import RunState
 
 
+_CHANGES: Any = (SearchAttributePair, SearchAttributeUpdate)
+
+
 class MemoView(Mapping[str, Any]):
     """The memo, decoded as it is read."""
 
@@ -56,7 +59,8 @@ def write_search_attributes(run: RunState, updates: TypedSearchAttributes | Sequ
     """The payloads of a change to the search attributes, which is made at once."""
     run.refuse()
     payloads: dict[str, Payload] = {}
-    for each in updates:
+    changes: Any = updates
+    for each in changes:
         key, value = _update(each)
         payloads[key.name] = encode_typed_search_attribute_value(key, value)
         if value is None:
@@ -69,9 +73,8 @@ def write_search_attributes(run: RunState, updates: TypedSearchAttributes | Sequ
 
 
 def _update(each: Any) -> tuple[SearchAttributeKey[Any], Any]:
-    change: Any = each
-    if isinstance(each, (SearchAttributePair, SearchAttributeUpdate)):
-        return change.key, change.value
+    if isinstance(each, _CHANGES):
+        return each.key, each.value
     raise UsageError(
         f"upsert_search_attributes was given {each!r}; give SearchAttributePair(key, value), or key.value_set(value) and key.value_unset()"
     )

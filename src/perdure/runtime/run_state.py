@@ -94,7 +94,7 @@ class RunState:
         own.CopyFrom(started)  # the original keeps the whole history alive that it came in
         self.start_ns = start_ns
         self.task_queue = started.task_queue.name
-        self.loop = WorkflowLoop(self, zlib.crc32((started.original_execution_run_id or self.run_id).encode()) << 16)
+        self.loop = WorkflowLoop(self, zlib.crc32((started.original_execution_run_id or self.run_id).encode()))
         if own.HasField("memo"):
             self.memo.update(own.memo.fields)
         if own.HasField("search_attributes"):
