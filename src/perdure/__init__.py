@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from temporalio.common import Priority, SearchAttributeKey, TypedSearchAttributes
+    from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
     from temporalio.converter import PayloadCodec, PayloadConverter
 
     from perdure.client.client import WorkflowClient
@@ -103,7 +103,7 @@ _HOMES = {
     "model.messages": "Query Signal query signal",
     "model.options": (
         "ActivityOptions ActivityOptionsDict CancellationType ChildWorkflowOptions Priority QueryRejectCondition "
-        "RetryPolicy SearchAttributeKey StartWorkflowOptions StartWorkflowOptionsDict TypedSearchAttributes "
+        "RetryPolicy SearchAttributeKey SearchAttributePair StartWorkflowOptions StartWorkflowOptionsDict TypedSearchAttributes "
         "WorkflowIdConflictPolicy WorkflowIdReusePolicy"
     ),
     "runtime.context": "WorkflowContext",
@@ -160,6 +160,7 @@ __all__ = [
     "RetryState",
     "SchemaTooNew",
     "SearchAttributeKey",
+    "SearchAttributePair",
     "ServerFailure",
     "ShutdownFailed",
     "Signal",

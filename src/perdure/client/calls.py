@@ -80,25 +80,28 @@ class Caller:
                 return await method(request)
             except RpcError as next_error:
                 error = next_error
-        raise self.translated(error, workflow_id) from error
+        refused = await self.translated(error, workflow_id)
+        raise refused from refused.__cause__ or error
 
     def check_open(self) -> None:
         if self.closed:
             raise EngineUnavailable("the client is closed; use it inside `async with WorkflowClient.connect(…) as client`")
 
-    def translated(self, error: RpcError, workflow_id: str) -> ClientError:
+    async def translated(self, error: RpcError, workflow_id: str) -> ClientError:
         """The error that users see for a refusal."""
         detail = error.detail
         if isinstance(detail, NamespaceNotFoundFailure):
             return RequestRefused(f"there is no namespace {self.namespace!r}; connect with namespace='default'", rpc_status=error.code)
         if isinstance(detail, QueryFailedFailure):
-            return self._query_failed(error, detail, workflow_id)
+            return await self._query_failed(error, detail, workflow_id)
         translate = _TRANSLATIONS.get(error.code)
         return translate(error, workflow_id) if translate else RequestRefused(_sentence(error), rpc_status=error.code)
 
-    def _query_failed(self, error: RpcError, detail: QueryFailedFailure, workflow_id: str) -> QueryFailed:
+    async def _query_failed(self, error: RpcError, detail: QueryFailedFailure, workflow_id: str) -> QueryFailed:
         failed = QueryFailed(f"workflow {workflow_id!r} did not answer the query: {error.message}")
         if detail.HasField("failure"):
+            if self.converter.codec is not None:
+                await payload_codec.decode(detail, self.converter.codec)
             failed.__cause__ = self.converter.from_failure(detail.failure)
         return failed
 

@@ -29,7 +29,7 @@ Plan = Callable[[Any], Any]
 _MISSING = object()
 _TRANSFER_TYPE = "__temporal_transfer_type_converter"
 _slow = temporalio.converter.DataConverter.default.payload_converter
-_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 - public in CPython, unknown to typeshed
 _raw_plans: dict[Any, Callable[[bytes], Any]] = {}
 _dataclass_plans: dict[type, Plan] = {}
 
