@@ -91,7 +91,7 @@ async def client() -> AsyncIterator[WorkflowClient]:
     mended.clear()
     async with WorkflowClient.connect("memory://") as client:
         workflows, activities = [Numbers, Waiting], [*IMPORT_ACTIVITIES, number_chunk, waiting_chunk]
-        async with WorkflowWorker(client, workflows=workflows, activities=activities):
+        async with WorkflowWorker(client, workflows=workflows, activities=activities, replay_after_every_task=True):
             yield client
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -129,3 +131,16 @@ def test_the_readmes_program_goes_on_where_it_was_killed(tmp_path: Path, source:
     assert again.stdout.endswith("receipt-A-17, parcel-A-17\n")
     once_more = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
     assert once_more.stdout == "receipt-A-17, parcel-A-17\n"
+
+
+def test_ctrl_c_ends_the_demo_and_its_process(tmp_path: Path) -> None:
+    write_sample_csv(tmp_path / "users.csv", 30_000)
+    command = [sys.executable, "-m", "perdure.cli", "demo", "--engine", "sqlite:///engine.db", "--csv", "users.csv"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        started = next(line for line in process.stdout if "run in process" in line)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read().strip() == "Interrupted."
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.split()[-1]), 0)
