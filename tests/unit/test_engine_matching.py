@@ -23,7 +23,7 @@ class Fixture:
         self.started: list[str] = []
         self.reads = 0
         self.on_read: Callable[[TaskQueue], None] = lambda queue: None
-        self.matching = Matching(self.clock, self.start, self.hand_over, self.read)
+        self.matching = Matching(self.clock, self.start, self.hand_over, self.take_back, self.read)
 
     def start(self, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
         if task.run_id in self.stale:
@@ -34,6 +34,9 @@ class Fixture:
 
     def hand_over(self, orphan: Any, poller: Poller) -> bool:
         return poller.deliver(orphan)
+
+    def take_back(self, queue: TaskQueue, response: Any) -> None:
+        self.matching.adopt(response, queue.key)
 
     def read(self, queue: TaskQueue) -> None:
         self.reads += 1
@@ -84,6 +87,17 @@ async def test_a_cancelled_poll_takes_no_task_with_it() -> None:
     await turn()
     f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
     assert await second == "a"
+
+
+async def test_a_poll_that_is_cancelled_when_its_task_has_come_gives_it_back() -> None:
+    f = Fixture()
+    first = f.poll()
+    await turn()
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    first.cancel()  # the task is delivered, the poll has not run yet
+    await turn()
+    assert first.cancelled()
+    assert await asyncio.wait_for(f.poll(), 1) == "a"
 
 
 async def test_reserve_takes_a_poller_once_and_release_gives_it_back() -> None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
-from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueResponse
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import (
     ActivityReady,
@@ -34,6 +34,8 @@ from perdure.engine.core import (
     poll_response,
 )
 from perdure.engine.core.codes import READY
+from perdure.engine.core.tokens import ACTIVITY, decode_token
+from perdure.engine.core.workflow_tasks import INLINE_REQUEST
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
@@ -131,12 +133,23 @@ class Dispatch:
         else:
             self.matching.adopt(task, queue.key)
 
-    def adopt_elsewhere(self, orphan: StartedWorkflowTask | QueryTask, normal: QueueKey) -> None:
+    def adopt_elsewhere(self, orphan: StartedWorkflowTask | QueryTask | PollWorkflowTaskQueueResponse, normal: QueueKey) -> None:
         """Brings a task from a sticky queue that is gone to the normal one."""
         self.matching.adopt(orphan.full() if isinstance(orphan, StartedWorkflowTask) else orphan, normal)
 
-    def hand_over(self, task: StartedWorkflowTask | QueryTask, poller: Poller) -> bool:
+    def take_back(self, queue: TaskQueue, response: Any) -> None:
+        """A poll was cancelled when its answer had come: the task goes to another, or is ready again."""
+        if isinstance(response, PollActivityTaskQueueResponse):
+            token = decode_token(response.task_token, ACTIVITY)
+            self.request(token.run_id, UnstartActivity(token.scheduled_event_id, token.attempt))
+        elif response is not None:
+            normal = queue.key if queue.normal_name is None or queue.has_poller() else queue.key._replace(name=queue.normal_name)
+            self.matching.adopt(response, normal)
+
+    def hand_over(self, task: StartedWorkflowTask | QueryTask | PollWorkflowTaskQueueResponse, poller: Poller) -> bool:
         """Gives a started workflow task or a query to a poll; False if that has ended. A query that nobody waits for is dropped."""
+        if isinstance(task, PollWorkflowTaskQueueResponse):
+            return poller.deliver(task)
         if isinstance(task, QueryTask):
             return self._hand_over_query(task, poller)
         if poller.future.done():
@@ -272,25 +285,33 @@ class Dispatch:
 
     def on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         """Takes back what a transaction that failed had promised, and reads the run again."""
-        started: list[tuple[int, int]] = []
+        started: list[_Start] = []
         if outcome is not None:
             for effect in outcome.effects:
-                if isinstance(effect, (ActivityStarted, WorkflowTaskStarted)) and effect.reservation is not None:
-                    effect.reservation.release()
-                if isinstance(effect, ActivityStarted):
-                    started.append((effect.task.scheduled_event_id, effect.task.attempt))
+                if isinstance(effect, (ActivityStarted, WorkflowTaskStarted)):
+                    request_id = INLINE_REQUEST if effect.reservation is None else effect.reservation.request_id
+                    if answer is Committed.UNKNOWN:
+                        started.append(_Start(effect, request_id))
+                    if effect.reservation is not None:
+                        effect.reservation.release()
         never_was = not live.durable_version and answer is not Committed.UNKNOWN
         if not self._closed and not never_was:
             self.spawn(self._revive(live.run.run_id, started))
 
-    async def _revive(self, run_id: str, started: list[tuple[int, int]]) -> None:
+    async def _revive(self, run_id: str, started: list[_Start]) -> None:
         await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
         live = await self._persist(lambda: self._runs.load(run_id))
         if live is None:
             return
-        for scheduled_event_id, attempt in started:
-            # It may have been written after all (UNKNOWN): then it has a start that no worker ever saw.
-            self.request_live(live, UnstartActivity(scheduled_event_id, attempt))
+        self.history.look_again(run_id)
+        for effect, request_id in started:
+            # It may have been written after all: then it is a start that no worker ever saw.
+            if isinstance(effect, ActivityStarted):
+                activity = live.run.activities.get(effect.task.scheduled_event_id)
+                if activity is not None and (activity.request_id, activity.attempt) == (request_id, effect.task.attempt):
+                    self.request_live(live, UnstartActivity(activity.scheduled_event_id, activity.attempt))
+            elif _is_held(live, effect.task, request_id):
+                self.matching.adopt(effect.task.full(), QueueKey(TaskKind.WORKFLOW, effect.task.namespace, effect.task.queue))
         self.offer(live)
 
     def offer(self, live: LiveRun) -> None:
@@ -335,3 +356,18 @@ class Dispatch:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class _Start(NamedTuple):
+    """A start that may have been written, and by what it is known: no other start has this request id."""
+
+    effect: ActivityStarted | WorkflowTaskStarted
+    request_id: str
+
+
+def _is_held(live: LiveRun, started: StartedWorkflowTask, request_id: str) -> bool:
+    """Whether a run's workflow task is the one that was started there."""
+    task = live.run.task
+    if task is None or task.started_time != started.started_time:
+        return False
+    return (task.request_id, task.started_event_id, task.attempt) == (request_id, started.started_event_id, started.attempt)

@@ -50,7 +50,7 @@ class Engine:
         self.dispatch = Dispatch(clock, self.runs, self._attach_queries)
         environment = Environment(clock, incarnation)
         self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
-        self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.read_overflow)
+        self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from perdure.engine.core import TaskKind
 from perdure.model.clock import Cancellable, Clock
+from perdure.model.ids import uuid4_text
 from perdure.storage.contract import Waiting
 
 logger = logging.getLogger("perdure.engine")
@@ -70,6 +71,7 @@ class Poller:
 
     def release(self) -> None:
         """The task it was reserved for did not come to be: it waits again, before the others."""
+        self.request_id = uuid4_text()  # so that no two starts have the same one
         self.queue.return_poller(self)
 
     def deliver(self, response: Any) -> bool:
@@ -97,7 +99,6 @@ class TaskQueue:
         "pumping",
         "reading",
         "ready",
-        "unpolled_since",
         "warned",
     )  # fmt: skip
 
@@ -117,7 +118,7 @@ class TaskQueue:
         self.normal_name: str | None = None
         """Of a sticky queue: the queue that serves when its worker is gone."""
         self.last_poll = 0
-        self.unpolled_since: int | None = None
+        """When somebody last polled, or was given a task; 0: never."""
         self.warned = False
         self._matching = matching
         self._expiry: Cancellable | None = None
@@ -131,6 +132,7 @@ class TaskQueue:
         while pollers:
             poller = pollers.popleft()
             if not poller.future.done():
+                self.last_poll = self._matching.clock.now()
                 return poller
         return None
 
@@ -195,11 +197,13 @@ class Matching:
         clock: Clock,
         start: Callable[[TaskQueue, ReadyTask, Poller], None],
         hand_over: Callable[[Any, Poller], bool],
+        take_back: Callable[[TaskQueue, Any], None],
         read_overflow: Callable[[TaskQueue], None],
     ) -> None:
         self.clock = clock
         self._start = start
         self._hand_over = hand_over
+        self._take_back = take_back
         self._read_overflow = read_overflow
         self._queues: dict[QueueKey, TaskQueue] = {}
         self._closed = False
@@ -226,18 +230,26 @@ class Matching:
         queue = self.queue(key)
         now = self.clock.now()
         queue.last_poll = now
-        queue.unpolled_since = None
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         poller = Poller(queue, identity, request_id, in_process, now + POLL_SECONDS * _SECOND, future)
+        if not self._adopted(queue, poller):
+            queue.pollers.append(poller)
+            queue.arm_expiry()
+            if queue.ready or queue.overflowed:
+                self.pump(queue)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._take_back(queue, future.result())  # it was delivered, and nobody is there to take it
+            raise
+
+    def _adopted(self, queue: TaskQueue, poller: Poller) -> bool:
         while queue.orphans:
             if self._hand_over(queue.orphans.popleft(), poller):
-                return await future
-        queue.pollers.append(poller)
-        queue.arm_expiry()
-        if queue.ready or queue.overflowed:
-            self.pump(queue)
-        return await future
+                return True
+        return False
 
     def reserve(self, key: QueueKey) -> Poller | None:
         """Takes a waiting poller for a task that is about to be created.
@@ -252,7 +264,9 @@ class Matching:
     def sticky_gone(self, key: QueueKey) -> bool:
         """Whether the worker of a sticky queue has to be taken for gone."""
         queue = self._queues.get(key)
-        return queue is None or queue.last_poll < self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
+        if queue is None:
+            return True
+        return not queue.has_poller() and queue.last_poll < self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
 
     def pump(self, queue: TaskQueue) -> None:
         """Brings waiting pollers and ready tasks of a queue together."""
@@ -314,14 +328,13 @@ class Matching:
             self._queues.pop(queue.key, None)
 
     def _note_unpolled(self, queue: TaskQueue) -> None:
-        if queue.unpolled_since is None and not queue.warned and queue.normal_name is None and not self._closed:
-            queue.unpolled_since = self.clock.now()
-            self.clock.call_at(queue.unpolled_since + UNPOLLED_WARNING_SECONDS * _SECOND, lambda: self._warn_unpolled(queue))
+        if not queue.last_poll and not queue.warned and queue.normal_name is None and not self._closed:
+            queue.warned = True
+            self.clock.call_at(self.clock.now() + UNPOLLED_WARNING_SECONDS * _SECOND, lambda: self._warn_unpolled(queue))
 
     def _warn_unpolled(self, queue: TaskQueue) -> None:
-        if queue.unpolled_since is None or queue.warned or self._closed or not queue.ready:
+        if queue.last_poll or self._closed:
             return
-        queue.warned = True
         polled = sorted({q.key.name for q in self._queues.values() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
         what = "Workflow tasks wait" if queue.key.kind is TaskKind.WORKFLOW else "Activities wait"
         logger.warning(
