@@ -202,8 +202,9 @@ class Frontend:
     async def describe_workflow_execution(self, request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse:
         """A run's state, as it is durable now."""
         live = await self._find(request.namespace, request.execution.workflow_id, request.execution.run_id)
-        await self.engine.transactions.settled(live)
-        return describe(live.run)
+        response = describe(live.run)
+        await self.engine.transactions.settled(live)  # of what the response shows; what comes meanwhile is not in it
+        return response
 
     @rpc
     async def get_workflow_execution_history(self, request: GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse:

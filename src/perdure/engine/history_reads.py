@@ -64,6 +64,11 @@ class HistoryReads:
             if waiting is not None:
                 _wake(waiting)
 
+    def look_again(self, run_id: str) -> None:
+        """A run was read again after a failure: what had been written unnoticed is there now."""
+        for table in (self._waiting, self._waiting_for_close):
+            _wake(table.pop(run_id, ()))
+
     def close(self) -> None:
         """Ends every wait, and lets none begin."""
         self._closed = True

@@ -5,8 +5,9 @@ written: the next request builds on what is not durable yet. What the outside ma
 answers of the committer (`Transactions`). When a commit fails, the state built on it is worth nothing: the run is evicted, and
 whoever needs it next loads it from the storage.
 
-The rule a newcomer would get wrong: a run that is evicted may still have transactions on their way. That is harmless; each
-names the version it is built on, so the storage refuses what does not fit.
+The rule a newcomer would get wrong: a run that is evicted may still have transactions on their way. Each names the version it
+is built on, so the storage refuses what does not fit; but one may still be written (what came before it did not fail after all).
+So a run is read again only when all of them have been answered: else what was read would be old, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ LOADED_TOGETHER_MAX = 64
 class LiveRun:
     """A run in memory."""
 
-    __slots__ = ("close_event", "drained", "durable_next_event_id", "durable_version", "evicted", "run", "version", "waiting")
+    __slots__ = ("close_event", "drained", "durable_next_event_id", "durable_version", "evicted", "in_flight", "run", "version", "waiting")
 
     def __init__(self, run: Run, version: int, close_event: HistoryEvent | None = None) -> None:
         self.run = run
         self.version = version
         """Of the last transaction that was submitted, durable or not."""
         self.durable_version = version
+        self.in_flight = 0
+        """Transactions submitted and not yet answered."""
         self.durable_next_event_id = run.next_event_id if version else 1
         """Events before it may be shown."""
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -56,7 +59,7 @@ class LiveRun:
 
     @property
     def pending(self) -> int:
-        """Transactions submitted and not yet answered."""
+        """Transactions submitted and not durable: on their way, or failed."""
         return self.version - self.durable_version
 
 
@@ -69,6 +72,9 @@ class LiveRuns:
         self._current: dict[tuple[str, str], str] = {}
         """Namespace and workflow id to the run id of the current run, of runs that are in memory."""
         self._loading: dict[str, asyncio.Future[LiveRun | None]] = {}
+        self._leaving: dict[str, set[LiveRun]] = {}
+        """Run id to evicted runs of it with transactions on their way."""
+        self._left: list[asyncio.Future[None]] = []
         self._wanted: list[str] = []
         self._loader: asyncio.Task[None] | None = None
 
@@ -103,6 +109,8 @@ class LiveRuns:
         """Drops a run whose state in memory cannot be trusted, or is not needed."""
         live.evicted = True
         run = live.run
+        if live.in_flight:
+            self._leaving.setdefault(run.run_id, set()).add(live)
         if self._runs.get(run.run_id) is live:
             del self._runs[run.run_id]
         if self._current.get((run.namespace, run.workflow_id)) == run.run_id:
@@ -111,6 +119,24 @@ class LiveRuns:
             if not waiter.done():
                 waiter.set_result(True)
         live.drained.clear()
+
+    def answered(self, live: LiveRun) -> None:
+        """The last transaction of an evicted run has been answered: it can be read again."""
+        leaving = self._leaving.get(live.run.run_id)
+        if leaving is None:
+            return
+        leaving.discard(live)
+        if not leaving:
+            del self._leaving[live.run.run_id]
+            left, self._left = self._left, []
+            for waiter in left:
+                waiter.set_result(None)
+
+    async def _wait_for_leaving(self, run_ids: Sequence[str]) -> None:
+        while any(run_id in self._leaving for run_id in run_ids):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._left.append(waiter)
+            await asyncio.shield(waiter)
 
     def _trim(self) -> None:
         """Drops the longest unused runs; looks at a bounded number, since those with commits under way stay."""
@@ -178,6 +204,8 @@ class LiveRuns:
     async def _load_wanted(self) -> None:
         while self._wanted:
             run_ids, self._wanted = self._wanted[:LOADED_TOGETHER_MAX], self._wanted[LOADED_TOGETHER_MAX:]
+            if self._leaving:
+                await self._wait_for_leaving(run_ids)
             try:
                 loaded = await self._reader.read(load_runs, self._reader.storage, run_ids)
             except Exception as error:

@@ -79,6 +79,8 @@ class Queries:
             await self._transactions.settled(live)
             route = query_route(live.run, request.query_reject_condition, deadline)
             if route is QueryRoute.REJECTED:
+                if live.pending:
+                    continue  # it has closed while we waited: that has to be durable too
                 return _rejected(live)
             result = await (self._direct if route is QueryRoute.DIRECT else self._buffer)(live, request.query, deadline)
             if result is not None:

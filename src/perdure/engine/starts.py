@@ -4,7 +4,8 @@ A start is optimistic: where memory knows no run of that id, it is written as if
 that was so. A new id, the usual case, costs no read.
 
 The rule a newcomer would get wrong: two starts of one id at the same moment meet in memory, since the first is entered as the
-current run before it is durable. The second one's answer shows the first, and waits until it is durable.
+current run before it is durable. The second one's answer shows the first, and waits until it is durable. Nor may a run follow
+another whose end is not durable yet: if that failed, two would be open.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Starts:
         for _ in range(ATTEMPTS_MAX):
             existing = self._runs.get_current(request.namespace, request.workflow_id)
             try:
-                if existing is not None and not existing.durable_version:
+                if existing is not None and existing.pending and (existing.run.closed or not existing.durable_version):
                     await self._transactions.settled(existing)
                     continue
                 return await self._decide(request, existing)

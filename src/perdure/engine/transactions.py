@@ -5,7 +5,8 @@ the answer follow when the storage has said yes; when it says anything else, the
 and the caller is told to try again.
 
 The rule a newcomer would get wrong: an outcome that changed nothing may still show what is not durable (a signal that was
-received twice shows the first). So even that answer waits for the run's last commit.
+received twice shows the first), and so may a refusal (the workflow has ended). So even those answers wait for the run's last
+commit.
 """
 
 from __future__ import annotations
@@ -58,9 +59,16 @@ class Transactions:
 
         Raises:
             RpcError: the request is refused, or could not be made durable (UNAVAILABLE).
-            StaleRun: another process has changed the run.
+            StaleRun: another process has changed the run, or it is no longer the one in memory.
         """
-        outcome = self.decide(live, request)
+        if live.evicted:
+            raise StaleRun
+        try:
+            outcome = self.decide(live, request)
+        except RpcError:
+            if live.pending and not live.evicted:
+                await self.settled(live)
+            raise
         if outcome.changed:
             future: asyncio.Future[None] = self._loop.create_future()
             self.submit(live, outcome, future)
@@ -109,6 +117,7 @@ class Transactions:
         run = live.run
         writes = [run_write(outcome, live.version, len(run.buffered) - len(outcome.buffered))]
         live.version += 1
+        live.in_flight += 1
         members = [(live, outcome)]
         for other, added in ((outcome.terminated, False), (outcome.new_run, True)):
             if other is None:
@@ -116,6 +125,7 @@ class Transactions:
             follower = self._member(other, added)
             writes.append(run_write(other, follower.version, len(other.run.buffered) - len(other.buffered)))
             follower.version += 1
+            follower.in_flight += 1
             members.append((follower, other))
             if added:
                 current = current_row(other.run, replaces=run)
@@ -136,15 +146,19 @@ class Transactions:
 
         Raises:
             RpcError: UNAVAILABLE if it did not become so.
-            StaleRun: another process has changed the run.
+            StaleRun: another process has changed the run, or it failed before and is no longer the one in memory.
         """
         if live.pending:
+            if not live.in_flight:
+                raise StaleRun
             future: asyncio.Future[None] = self._loop.create_future()
             live.waiting.append((live.version, future))
             await future
 
     def finish(self, members: list[tuple[LiveRun, Outcome]], answer: Committed, future: asyncio.Future[None] | None) -> None:
         """What follows the storage's answer."""
+        for live, _ in members:
+            live.in_flight -= 1
         if answer is Committed.YES:
             error = None
             for live, outcome in members:
@@ -156,6 +170,8 @@ class Transactions:
         for live, _ in members:
             if live.waiting:
                 _tell_waiting(live, error)
+            if live.evicted and not live.in_flight:
+                self._runs.answered(live)
         if future is not None:
             settle(future, error)
 
