@@ -1,0 +1,144 @@
+"""Proves law 5: whatever the storage answers, nothing is shown that is not durable, what was acknowledged is kept, and all goes on.
+
+A mixed load runs while transactions fail, conflict, are lost or written with an unknown outcome, groups raise and reads fail, by a
+seeded plan. Afterwards every workflow has its result, each history folds to the live state, and no poller is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.history.v1 import History
+
+from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
+from perdure.engine import dispatch as dispatch_module
+from perdure.engine import open_engine
+from perdure.engine.engine import Engine
+from perdure.engine.loading import fold
+from perdure.model.ids import run_id_bytes
+from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
+from perdure.storage.contract import join_history
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+import mixed_load
+from core_support import check_history, snapshot
+from faulty_storage import FaultyStorage, Witness
+from mixed_load import ACTIVITIES, KINDS, SIGNALS_EACH, WORKFLOWS, expected, start_one
+
+EACH = 4
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def inner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkflowStorage]:
+    yield MemoryStorage() if request.param == "memory" else SQLiteStorage(tmp_path / "runs.db")
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(dispatch_module, "RETRY_SECONDS", 0.02)
+    caplog.set_level("CRITICAL")
+
+
+async def insist(call: Callable[[], Any]) -> Any:
+    """A user who tries again, as the message says."""
+    while True:
+        try:
+            return await call()
+        except EngineUnavailable:
+            continue
+
+
+async def drive(client: WorkflowClient, kind: str, number: int, signals: dict[str, int]) -> object:
+    """One workflow from start to result; `signals` gets what was acknowledged."""
+    handle = client.get_workflow_handle(f"{kind}-{number}")
+    with suppress(ClientError):  # a start that was written after all is met again
+        await insist(lambda: start_one(client, kind, number))
+    if kind == "mailbox":
+        for value in range(SIGNALS_EACH):
+            request_id = f"{handle.id}/{value}"
+            await insist(lambda value=value, request_id=request_id: handle.signal(mixed_load.Mailbox.add, value, request_id=request_id))
+            signals[request_id] = value
+            if value % 2:
+                await insist(lambda: handle.query(mixed_load.Mailbox.sum_so_far))
+    if kind == "cancel":
+        await asyncio.sleep(0.03)
+        await insist(handle.cancel)
+    return await insist(handle.result)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+async def test_nothing_is_shown_early_and_nothing_is_lost(inner: WorkflowStorage, seed: int) -> None:
+    print(f"seed {seed}")
+    storage = FaultyStorage(inner, seed)
+    engine = await open_engine(storage)  # type: ignore[arg-type]
+    witness = Witness(engine.frontend(in_process=True), inner)
+    client = WorkflowClient(witness)  # type: ignore[arg-type]
+    runs: Counter[tuple[Any, ...]] = Counter()
+    mixed_load.journal = lambda *entry: runs.update([entry])
+    worker = WorkflowWorker(client, workflows=WORKFLOWS, activities=ACTIVITIES, poll_error_backoff=0.01)
+    await worker.start()
+    signals: dict[str, dict[str, int]] = {}
+    work = [(kind, number) for number in range(EACH) for kind in KINDS]
+    storage.arm()
+    try:
+        async with asyncio.timeout(25):
+            results = await asyncio.gather(*(drive(client, *one, signals.setdefault("{}-{}".format(*one), {})) for one in work))
+        storage.disarm()
+        for (kind, number), result in zip(work, results, strict=True):
+            assert result == expected(kind, number, signals[f"{kind}-{number}"])[0], (kind, number, result)
+        check_runs_once(runs)
+        await check_pollers(engine, worker)
+        await engine.committer.settle()
+        live = {each.run.run_id: snapshot(each.run) for each in engine.runs._runs.values()}
+    finally:
+        print(dict(storage.faults), dict(witness.seen))
+        storage.disarm()
+        await worker.stop()
+        await engine.close()
+    assert sum(storage.faults.values()) >= 8
+    check_stored(inner, live)
+
+
+def check_runs_once(runs: Counter[tuple[Any, ...]]) -> None:
+    """No attempt ran twice: an attempt's token is given to one worker only."""
+    assert {run: count for run, count in runs.items() if count > 1} == {}
+
+
+async def check_pollers(engine: Engine, worker: WorkflowWorker) -> None:
+    """Every slot of the worker polls again."""
+    config = worker.config
+    wanted = config.max_concurrent_workflow_tasks + config.max_concurrent_activity_tasks
+    async with asyncio.timeout(5):
+        while sum(not poller.future.done() for queue in engine.matching.queues() for poller in queue.pollers) < wanted:
+            await asyncio.sleep(0.01)
+
+
+def check_stored(storage: WorkflowStorage, live: dict[str, dict[str, Any]]) -> None:
+    """Every history is legal and folds; where the run was in memory, to the state that was there."""
+    storage.open()
+    try:
+        shown = storage.list_runs("default", None, 10_000)
+        assert len(shown) == EACH * (len(KINDS) + 2)  # "rounds" are three runs each
+        for each in shown:
+            stored = storage.load_run(each.run_id)
+            assert stored is not None
+            events = list(History.FromString(join_history(stored.history)).events)
+            check_history(events)
+            run = fold(stored).run
+            assert run.closed and not stored.activities and not stored.buffered
+            assert (stored.row.status, stored.row.next_event_id, stored.row.due) == (run.status, run.next_event_id, None)
+            assert each.status == run.status
+            if run.run_id in live:
+                assert snapshot(run) == live[run.run_id]
+        assert {run_id_bytes(run_id) for run_id in live} <= {each.run_id for each in shown}
+    finally:
+        storage.close()
