@@ -92,7 +92,7 @@ class Holder(list):  # type: ignore[type-arg]
     """A list subclass."""
 
 
-def same_bytes(value: Any) -> None:
+def assert_same_bytes(value: Any) -> None:
     try:
         expected = THEIRS.to_payloads([value])[0]
     except Exception:
@@ -102,7 +102,7 @@ def same_bytes(value: Any) -> None:
     assert OURS.to_payload(value) == expected
 
 
-def same_value(payload: Payload, hint: Any) -> None:
+def assert_same_value(payload: Payload, hint: Any) -> None:
     try:
         expected = THEIRS.from_payloads([payload], None if hint is None else [hint])[0]
     except Exception:
@@ -203,7 +203,7 @@ hints = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(values)
 def test_values_give_the_bytes_of_temporalios_converter(value: Any) -> None:
-    same_bytes(value)
+    assert_same_bytes(value)
 
 
 @settings(max_examples=600, deadline=None)
@@ -213,7 +213,7 @@ def test_payloads_give_the_values_of_temporalios_converter(value: Any, hint: Any
         payload = THEIRS.to_payloads([value])[0]
     except Exception:
         return
-    same_value(payload, hint)
+    assert_same_value(payload, hint)
 
 
 @settings(max_examples=100, deadline=None)
@@ -236,11 +236,11 @@ def test_a_tree_of_dataclasses_comes_back_as_it_was(tree: Tree) -> None:
     ],
 )
 def test_containers_of_rare_things_too(value: Any) -> None:
-    same_bytes(value)
+    assert_same_bytes(value)
 
 
 def test_a_dataclass_that_nests_itself_through_every_container() -> None:
-    same_bytes(
+    assert_same_bytes(
         Tree(
             Leaf("a"),
             [Leaf("b")],
@@ -250,10 +250,12 @@ def test_a_dataclass_that_nests_itself_through_every_container() -> None:
     )
 
 
-@pytest.mark.parametrize("data", [b"", b" 1 ", b"1 2", b"1\x00", b'"\xed\xa0\x80"', "\ufeff1".encode(), '"ä"'.encode("utf-16"), b"[1,", b"NaN", b"\xff"])
+@pytest.mark.parametrize(
+    "data", [b"", b" 1 ", b"1 2", b"1\x00", b'"\xed\xa0\x80"', "\ufeff1".encode(), '"ä"'.encode("utf-16"), b"[1,", b"NaN", b"\xff"]
+)
 @pytest.mark.parametrize("hint", [None, int, str, list[int]])
 def test_json_of_other_writers_too(data: bytes, hint: Any) -> None:
-    same_value(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
+    assert_same_value(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
 
 
 def test_malformed_json_is_invalid_input() -> None:
@@ -314,7 +316,7 @@ def test_a_field_added_with_a_default_reads_old_payloads() -> None:
 
 
 def test_durations_are_not_json() -> None:
-    same_bytes(timedelta(seconds=1))
+    assert_same_bytes(timedelta(seconds=1))
 
 
 def test_dataclasses_are_not_copied_deeply() -> None:

@@ -16,9 +16,9 @@ from perdure.model.definitions import workflow_definition
 from perdure.model.durations import set_duration
 from perdure.model.errors import UsageError
 from perdure.model.ids import uuid4_text
-from perdure.model.options import StartWorkflowOptions, TypedSearchAttributes
+from perdure.model.options import StartWorkflowOptions, TypedSearchAttributes, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
-__all__ = ["Target", "start_options", "target_of", "write_start"]
+__all__ = ["Target", "joining", "start_options", "target_of", "write_start"]
 
 StartMessage = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
@@ -44,6 +44,9 @@ def target_of(workflow: Any, args: Sequence[Any], result_type: Any, converter: D
 
 
 _DEFAULT = StartWorkflowOptions()
+_JOINING = StartWorkflowOptions(
+    id_reuse_policy=WorkflowIdReusePolicy.REJECT_DUPLICATE, id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING
+)
 
 
 def start_options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOptions:
@@ -52,6 +55,18 @@ def start_options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOption
         raise UsageError(f"options is {options!r}; give StartWorkflowOptions(…), or the options as keyword arguments")
     chosen: StartWorkflowOptions = options or _DEFAULT
     return chosen.merged(given) if given else chosen
+
+
+def joining(options: StartWorkflowOptions) -> StartWorkflowOptions:
+    """The same with the policies of `execute_workflow` where none are given: one run for each id, joined while it runs."""
+    if options is _DEFAULT:
+        return _JOINING
+    policies: dict[str, Any] = {}
+    if options.id_reuse_policy is None:
+        policies["id_reuse_policy"] = WorkflowIdReusePolicy.REJECT_DUPLICATE
+    if options.id_conflict_policy is None and options.id_reuse_policy is not WorkflowIdReusePolicy.TERMINATE_IF_RUNNING:
+        policies["id_conflict_policy"] = WorkflowIdConflictPolicy.USE_EXISTING
+    return options.merged(policies)
 
 
 def write_start(request: StartMessage, caller: Caller, target: Target, workflow_id: Any, options: StartWorkflowOptions, where: str) -> None:

@@ -13,9 +13,9 @@ from typing_extensions import TypeVar, TypeVarTuple, Unpack
 
 from perdure.client.calls import Caller
 from perdure.client.handle import WorkflowHandle, signal_payloads
-from perdure.client.starting import Target, start_options, target_of, write_start
+from perdure.client.starting import Target, joining, start_options, target_of, write_start
 from perdure.model.errors import UsageError, WorkflowAlreadyStarted
-from perdure.model.options import StartWorkflowOptions, StartWorkflowOptionsDict, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from perdure.model.options import StartWorkflowOptions, StartWorkflowOptionsDict, WorkflowIdConflictPolicy
 
 if TYPE_CHECKING:
     from perdure.runtime.context import WorkflowContext
@@ -155,13 +155,9 @@ class Starts:
             WorkflowAlreadyStarted: the id belongs to a workflow of another type.
         """
         chosen = start_options(options, given)
-        if chosen.id_reuse_policy is None:
-            given["id_reuse_policy"] = WorkflowIdReusePolicy.REJECT_DUPLICATE
-        if chosen.id_conflict_policy is None and chosen.id_reuse_policy is not WorkflowIdReusePolicy.TERMINATE_IF_RUNNING:
-            given["id_conflict_policy"] = WorkflowIdConflictPolicy.USE_EXISTING
         target = target_of(workflow, args, result_type, self._caller.converter)
         try:
-            handle, started = await self._start(target, id, start_options(options, given), "execute_workflow")
+            handle, started = await self._start(target, id, joining(chosen), "execute_workflow")
         except WorkflowAlreadyStarted as taken:
             if chosen.id_conflict_policy is WorkflowIdConflictPolicy.FAIL:
                 raise

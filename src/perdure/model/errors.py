@@ -7,12 +7,12 @@ documentation derive from it. Every error pickles with its facts and its causes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any
 
-from perdure.model.status import StatusCode
+from perdure.model.root_error import PerdureError
+from perdure.model.status import RetryState, StatusCode, TimeoutType
 
 __all__ = [
     "ActivityCancelled",
@@ -56,76 +56,6 @@ __all__ = [
     "WorkflowTerminated",
     "WorkflowTimedOut",
 ]
-
-
-class RetryState(IntEnum):
-    """Why an activity or a workflow is not (or is) tried again. Temporal's numbers."""
-
-    UNSPECIFIED = 0
-    IN_PROGRESS = 1
-    NON_RETRYABLE_FAILURE = 2
-    TIMEOUT = 3
-    MAXIMUM_ATTEMPTS_REACHED = 4
-    RETRY_POLICY_NOT_SET = 5
-    INTERNAL_SERVER_ERROR = 6
-    CANCEL_REQUESTED = 7
-
-
-class TimeoutType(IntEnum):
-    """Which time-out struck. Temporal's numbers."""
-
-    UNSPECIFIED = 0
-    START_TO_CLOSE = 1
-    SCHEDULE_TO_START = 2
-    SCHEDULE_TO_CLOSE = 3
-    HEARTBEAT = 4
-
-
-def _rebuild(cls: type[PerdureError], args: tuple[Any, ...], facts: dict[str, Any], cause: BaseException | None) -> PerdureError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(facts)
-    error.__cause__ = cause
-    return error
-
-
-class PerdureError(Exception):
-    """Something in perdure went wrong."""
-
-    code: ClassVar[str] = "perdure"
-    status: ClassVar[StatusCode] = StatusCode.UNKNOWN
-    _exit: ClassVar[int | None] = None
-
-    def __init_subclass__(cls, *, code: str | None = None, status: StatusCode | None = None, exit_code: int | None = None) -> None:
-        super().__init_subclass__()
-        if code is not None:
-            cls.code = code
-        if status is not None:
-            cls.status = status
-        if exit_code is not None:
-            cls._exit = exit_code
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message or (type(self).__doc__ or type(self).__name__).partition("\n")[0])
-
-    @property
-    def message(self) -> str:
-        """The sentence, without the facts."""
-        return str(self.args[0]) if self.args else ""
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status that a gateway answers with."""
-        return self.status.http
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of the command line."""
-        return self.status.exit_code if self._exit is None else self._exit
-
-    def __reduce__(self) -> tuple[Callable[..., PerdureError], tuple[Any, ...]]:
-        facts = {name: value for name, value in self.__dict__.items() if not name.startswith("__")}
-        return _rebuild, (type(self), self.args, facts, self.__cause__)
 
 
 # --- wrong use of the library ----------------------------------------------------------------------------------------

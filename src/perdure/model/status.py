@@ -1,4 +1,4 @@
-"""gRPC's status codes and what each means over HTTP and as an exit code. One table; every error derives from it."""
+"""Numbers of the protocol that errors carry: status codes (with their meaning over HTTP and as exit codes), retry states, time-outs."""
 
 from __future__ import annotations
 
@@ -61,3 +61,26 @@ _HTTP = {
     StatusCode.DATA_LOSS: 500,
     StatusCode.UNAUTHENTICATED: 401,
 }
+
+
+class RetryState(IntEnum):
+    """Why an activity or a workflow is not (or is) tried again. Temporal's numbers."""
+
+    UNSPECIFIED = 0
+    IN_PROGRESS = 1
+    NON_RETRYABLE_FAILURE = 2
+    TIMEOUT = 3
+    MAXIMUM_ATTEMPTS_REACHED = 4
+    RETRY_POLICY_NOT_SET = 5
+    INTERNAL_SERVER_ERROR = 6
+    CANCEL_REQUESTED = 7
+
+
+class TimeoutType(IntEnum):
+    """Which time-out struck. Temporal's numbers."""
+
+    UNSPECIFIED = 0
+    START_TO_CLOSE = 1
+    SCHEDULE_TO_START = 2
+    SCHEDULE_TO_CLOSE = 3
+    HEARTBEAT = 4
