@@ -260,13 +260,21 @@ def test_memory_cannot_be_backed_up() -> None:
 
 
 def test_urls_name_storages() -> None:
-    relative, absolute = storage_for_url("sqlite:///orders.db"), storage_for_url("sqlite:////var/lib/my%20orders.db")
+    relative, absolute = storage_for_url("sqlite:///data/orders.db"), storage_for_url("sqlite:////var/lib/my%20orders.db")
     assert isinstance(relative, SQLiteStorage)
     assert isinstance(absolute, SQLiteStorage)
-    assert (relative.path, relative.url) == ("orders.db", "sqlite:///orders.db")
+    assert (relative.path, relative.url) == (f"{Path.cwd()}/data/orders.db", f"sqlite:///{Path.cwd()}/data/orders.db")
     assert absolute.path == "/var/lib/my orders.db"
-    assert storage_for_url(absolute.url).url == absolute.url
+    assert absolute.url == "sqlite:////var/lib/my%20orders.db"
     assert isinstance(storage_for_url("memory://"), MemoryStorage)
+
+
+def test_a_relative_path_stays_where_it_was_when_the_directory_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = filled(Path("runs.db"))
+    monkeypatch.chdir("/")
+    assert storage.load_run(run_id(1)) is not None
+    storage.close()
 
 
 @pytest.mark.parametrize(

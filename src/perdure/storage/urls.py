@@ -38,7 +38,7 @@ def _sqlite(url: str) -> WorkflowStorage:
     if parts.query or parts.fragment:
         raise StorageError(f"{url!r} has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).")
     if not path or path.endswith("/"):
-        raise StorageError(f"{url!r} names no file: write sqlite:///perdure.db, or sqlite:////absolute/path/perdure.db.")
+        raise StorageError(f"{url!r} names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
     from perdure.storage.sqlite import SQLiteStorage  # not at the top: see the package
 
     return SQLiteStorage(path)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from perdure.model.errors import StorageError
 from perdure.storage.contract import (
@@ -38,7 +39,7 @@ class SQLiteStorage:
     blocking = True
 
     def __init__(self, path: str | os.PathLike[str], *, vfs: str | None = None) -> None:
-        self._path = os.fspath(path)
+        self._path = os.path.abspath(path)  # now: readers open it later, and the working directory may change
         self._vfs = vfs
         self._queries = queries()
         self._lock = FileLock(self._path)
@@ -48,11 +49,11 @@ class SQLiteStorage:
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._path}"
+        return f"sqlite:///{quote(self._path)}"
 
     @property
     def path(self) -> str:
-        """The file."""
+        """The file, absolute."""
         return self._path
 
     def __repr__(self) -> str:
