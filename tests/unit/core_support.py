@@ -118,7 +118,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return frozenset(value)
     if hasattr(type(value), "__slots__") and type(value).__module__.startswith("perdure"):
-        return {name: _plain(getattr(value, name)) for name in type(value).__slots__ if name not in ("queued_due", "attributes")}
+        return {name: _plain(getattr(value, name)) for name in type(value).__slots__ if name not in ("queued_due", "attributes", "token")}
     return value
 
 

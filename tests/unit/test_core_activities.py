@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from temporalio.api.common.v1 import RetryPolicy
 from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse,
@@ -23,8 +27,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 import core_commands as c
 from core_support import Driver, Poller, effects, payloads, seconds, start_request
 
-from perdure.engine.core import AbandonInProcess, ActivityReady, StartActivityTask, StartedActivity, TaskKind, UnstartActivity, activities
+from perdure.engine.core import (
+    AbandonInProcess,
+    Activity,
+    ActivityReady,
+    StartActivityTask,
+    StartedActivity,
+    TaskKind,
+    UnstartActivity,
+    activities,
+)
 from perdure.engine.core.codes import BACKOFF, READY, STARTED
+from perdure.engine.core.rows import read_activity
 from perdure.model.rpc import RpcError, StatusCode
 
 
@@ -327,3 +341,45 @@ def test_closing_the_run_makes_reports_pointless() -> None:
     with pytest.raises(RpcError) as caught:
         driver.complete_activity(task)
     assert caught.value.message == "workflow execution already completed"
+
+
+def test_deadlines_of_what_is_gone_do_not_pile_up() -> None:
+    driver = with_activity()
+    driver.ledger.check = lambda: None  # type: ignore[method-assign]
+    for _ in range(300):
+        driver.complete_activity(driver.take_activity())
+        driver.complete(c.activity("a", start_to_close=3600))
+        assert len(driver.run.heap) < 100
+    driver.ledger.__class__.check(driver.ledger)
+
+
+@given(
+    st.integers(0, 2),
+    st.integers(1, 2**31),
+    st.integers(0, 2**62),
+    st.text(),
+    st.text(),
+    st.booleans(),
+    st.none() | st.text(),
+    st.none() | st.text(),
+)
+@settings(derandomize=True, database=None, max_examples=100)
+def test_a_row_comes_back_as_it_was(
+    state: int, attempt: int, time: int, identity: str, request_id: str, in_process: bool, details: str | None, failure: str | None
+) -> None:
+    one, other = Activity(HistoryEvent()), Activity(HistoryEvent())
+    one.state, one.attempt, one.scheduled_time, one.heartbeat_time = state, attempt, time, time // 2
+    one.started_time, one.last_completed_time, one.incarnation = time // 3, time // 5, attempt // 2
+    one.identity, one.request_id, one.in_process = identity, request_id, in_process
+    one.heartbeat_details = payloads(details) if details is not None else None
+    one.last_failure = Failure(message=failure) if failure is not None else None
+    read_activity(other, one.row())
+    for name in Activity.__slots__:
+        if name not in ("event", "attributes"):
+            assert getattr(one, name) == getattr(other, name)
+    assert other.row() == one.row()
+
+
+def test_a_row_of_another_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="format 9"):
+        read_activity(Activity(HistoryEvent()), b"\x09" + Activity(HistoryEvent()).row()[1:])

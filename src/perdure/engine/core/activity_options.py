@@ -8,14 +8,15 @@ schedule_to_start; and every activity has a retry policy, the default one if non
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttributes
+from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes, retry
-from perdure.engine.core.limits import ID_BYTES_MAX
-from perdure.engine.core.times import HUNDRED_YEARS, SECOND
+from perdure.engine.core.limits import ID_BYTES_MAX, too_long
+from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
 from perdure.engine.core.transaction import Transaction
 
 
@@ -28,32 +29,69 @@ class Timeouts(NamedTuple):
     heartbeat: int
 
 
+class Options(NamedTuple):
+    """What activities have in common that are scheduled alike: checked once, and copied into each event."""
+
+    complaint: str
+    """What is wrong with them; empty if nothing is."""
+    template: HistoryEvent
+
+
+_Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, int]
+KNOWN_MAX: Final = 512
+"""So many different options are remembered, of the whole process; beyond, all are forgotten and learnt again."""
+_known: dict[_Key, Options] = {}
+
+
+def options(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Options:
+    """The options that a command asks for, in a run with this timeout (ns; 0: none)."""
+    key = (
+        a.activity_type.name,
+        a.task_queue.name,
+        _ns(a.schedule_to_close_timeout) if a.HasField("schedule_to_close_timeout") else 0,
+        _ns(a.schedule_to_start_timeout) if a.HasField("schedule_to_start_timeout") else 0,
+        _ns(a.start_to_close_timeout) if a.HasField("start_to_close_timeout") else 0,
+        _ns(a.heartbeat_timeout) if a.HasField("heartbeat_timeout") else 0,
+        a.retry_policy.SerializeToString() if a.HasField("retry_policy") else b"",
+        a.priority.SerializeToString() if a.HasField("priority") else b"",
+        run_timeout,
+    )
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= KNOWN_MAX:
+            _known.clear()
+        known = _known[key] = _make(a, key, run_timeout)
+    return known
+
+
+def _make(a: ScheduleActivityTaskCommandAttributes, key: _Key, run_timeout: int) -> Options:
+    wrong = complaint(a)
+    spans = timeouts(Timeouts(*key[2:6]), run_timeout)
+    if wrong or isinstance(spans, str):
+        return Options(wrong or str(spans), HistoryEvent())
+    return Options("", _template(a, spans))
+
+
 def complaint(a: ScheduleActivityTaskCommandAttributes) -> str:
-    """What is wrong with a command's names and retry policy; empty if nothing is."""
-    activity_id, activity_type, queue = a.activity_id, a.activity_type.name, a.task_queue.name
-    if not activity_id:
-        return "ActivityId is not set on ScheduleActivityTaskCommand."
+    """What is wrong with a command's names (but for the activity's id) and retry policy; empty if nothing is."""
+    activity_type, queue = a.activity_type.name, a.task_queue.name
     if not activity_type:
-        return f"ActivityType is not set on ScheduleActivityTaskCommand. ActivityId={activity_id}"
+        return "ActivityType is not set on ScheduleActivityTaskCommand."
     if not queue:
-        return f"TaskQueue is not set on ScheduleActivityTaskCommand. ActivityId={activity_id} ActivityType={activity_type}"
+        return f"TaskQueue is not set on ScheduleActivityTaskCommand. ActivityType={activity_type}"
     if queue.startswith("/_sys/"):
-        return f"TaskQueue name cannot start with the reserved prefix /_sys/. ActivityId={activity_id} ActivityType={activity_type}"
-    if len(activity_id) + len(activity_type) + len(queue) > ID_BYTES_MAX // 4:
-        for name, text in (("ActivityId", activity_id), ("ActivityType", activity_type), ("TaskQueue", queue)):
-            if len(text.encode()) > ID_BYTES_MAX:
-                return f"{name} on ScheduleActivityTaskCommand exceeds length limit. Length={len(text.encode())} Limit={ID_BYTES_MAX}"
+        return f"TaskQueue name cannot start with the reserved prefix /_sys/. ActivityType={activity_type}"
+    for name, text in (("ActivityType", activity_type), ("TaskQueue", queue)):
+        if too_long(text):
+            return f"{name} on ScheduleActivityTaskCommand exceeds length limit. Length={len(text.encode())} Limit={ID_BYTES_MAX}"
     return retry.complaint(a.retry_policy) if a.HasField("retry_policy") else ""
 
 
-def timeouts(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Timeouts | str:
+def timeouts(sent: Timeouts, run_timeout: int) -> Timeouts | str:
     """The timeouts that will hold; or what is wrong with those that were sent."""
-    close = _ns(a.schedule_to_close_timeout)
-    to_start = _ns(a.schedule_to_start_timeout)
-    start_to_close = _ns(a.start_to_close_timeout)
-    heartbeat = _ns(a.heartbeat_timeout)
-    if close < 0 or to_start < 0 or start_to_close < 0 or heartbeat < 0:
-        return f"Invalid timeout on ScheduleActivityTaskCommand: it is negative. ActivityId={a.activity_id}"
+    close, to_start, start_to_close, heartbeat = sent
+    if min(sent) < 0:
+        return "Invalid timeout on ScheduleActivityTaskCommand: it is negative."
     if close:
         to_start = min(to_start, close) if to_start else close
         start_to_close = min(start_to_close, close) if start_to_close else close
@@ -61,10 +99,7 @@ def timeouts(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Time
         close = run_timeout
         to_start = to_start or run_timeout
     else:
-        return (
-            "A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. "
-            f"ActivityId={a.activity_id} ActivityType={a.activity_type.name}"
-        )
+        return "A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand."
     if run_timeout:
         close, to_start = min(close, run_timeout), min(to_start, run_timeout)
         start_to_close, heartbeat = min(start_to_close, run_timeout), min(heartbeat, run_timeout)
@@ -79,36 +114,37 @@ def _ns(d: Duration) -> int:
     return min(seconds * SECOND + nanos, HUNDRED_YEARS)
 
 
-def write_scheduled(tx: Transaction, command: Command, limits: Timeouts, completed_event_id: int) -> int:
+def _template(c: ScheduleActivityTaskCommandAttributes, spans: Timeouts) -> HistoryEvent:
+    event = HistoryEvent()
+    event.event_type = codes.ACTIVITY_SCHEDULED
+    a = event.activity_task_scheduled_event_attributes
+    a.activity_type.name = c.activity_type.name
+    a.task_queue.name = c.task_queue.name
+    a.task_queue.kind = codes.NORMAL_QUEUE
+    set_ns(a.schedule_to_close_timeout, spans.schedule_to_close)
+    set_ns(a.schedule_to_start_timeout, spans.schedule_to_start)
+    set_ns(a.start_to_close_timeout, spans.start_to_close)
+    set_ns(a.heartbeat_timeout, spans.heartbeat)
+    a.retry_policy.CopyFrom(c.retry_policy)
+    retry.fill(a.retry_policy)
+    if c.HasField("priority"):
+        a.priority.CopyFrom(c.priority)
+    return event
+
+
+def write_scheduled(tx: Transaction, command: Command, known: Options, completed_event_id: int) -> int:
     """Appends ActivityTaskScheduled; returns its id."""
     c = command.schedule_activity_task_command_attributes
-    event = tx.event(codes.ACTIVITY_SCHEDULED)
+    event = HistoryEvent()
+    event.CopyFrom(known.template)
+    event.event_time.CopyFrom(tx.stamp)
     a = event.activity_task_scheduled_event_attributes
     a.activity_id = c.activity_id
-    a.activity_type.name = c.activity_type.name
-    queue = a.task_queue
-    queue.name = c.task_queue.name
-    queue.kind = codes.NORMAL_QUEUE
+    a.workflow_task_completed_event_id = completed_event_id
     if c.HasField("header"):
         a.header.CopyFrom(c.header)
     if c.HasField("input"):
         a.input.CopyFrom(c.input)
-    d = a.schedule_to_close_timeout
-    d.seconds, d.nanos = divmod(limits.schedule_to_close, SECOND)
-    d = a.schedule_to_start_timeout
-    d.seconds, d.nanos = divmod(limits.schedule_to_start, SECOND)
-    d = a.start_to_close_timeout
-    d.seconds, d.nanos = divmod(limits.start_to_close, SECOND)
-    d = a.heartbeat_timeout
-    d.seconds, d.nanos = divmod(limits.heartbeat, SECOND)
-    a.workflow_task_completed_event_id = completed_event_id
-    if c.HasField("retry_policy"):
-        a.retry_policy.CopyFrom(c.retry_policy)
-        retry.fill(a.retry_policy)
-    else:
-        a.retry_policy.CopyFrom(retry.DEFAULT_POLICY)
-    if c.HasField("priority"):
-        a.priority.CopyFrom(c.priority)
     if command.HasField("user_metadata"):
         event.user_metadata.CopyFrom(command.user_metadata)
     return tx.append(event)

@@ -28,7 +28,7 @@ from perdure.engine.core.outcome import Env, Outcome, StartActivityTask, Unstart
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
-from perdure.engine.core.tokens import ACTIVITY, decode_token
+from perdure.engine.core.tokens import token_attempt
 from perdure.engine.core.transaction import Transaction
 from perdure.model.rpc import invalid_argument, not_found
 
@@ -41,11 +41,11 @@ def held_activity(run: Run, token: bytes) -> Activity:
     Raises:
         RpcError: InvalidArgument for a bad token; NotFound if the attempt is no longer that worker's.
     """
-    decoded = decode_token(token, ACTIVITY)
+    scheduled, attempt = token_attempt(token)
     if run.closed:
         raise not_found("workflow execution already completed")
-    a = run.activities.get(decoded.scheduled_event_id)
-    if a is None or a.state != STARTED or a.attempt != decoded.attempt:
+    a = run.activities.get(scheduled)
+    if a is None or a.state != STARTED or a.attempt != attempt:
         raise not_found(_NOT_HELD)
     return a
 

@@ -43,5 +43,5 @@ def void(tx: Transaction) -> None:
     tx.ready = []
     tx.task_ready = False
     tx.run.close_attempted = False
-    tx.outcome.effects.append(RunClosed())
+    tx.outcome.effects[:] = [RunClosed()]
     tx.outcome.visibility_changed = True

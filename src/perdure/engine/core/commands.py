@@ -50,7 +50,7 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
     codes.CANCEL_WORKFLOW: close.cancel,
     codes.CONTINUE_AS_NEW: close.continue_run,
 }
-"""Those that need nothing of the plan; scheduling an activity does (its timeouts)."""
+"""Those that need nothing of the plan; scheduling an activity does (its options)."""
 _CLOSING: Final = frozenset((codes.COMPLETE_WORKFLOW, codes.FAIL_WORKFLOW, codes.CANCEL_WORKFLOW, codes.CONTINUE_AS_NEW))
 _UNSUPPORTED: Final[dict[int, str]] = {
     types.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "child workflows",
@@ -92,11 +92,11 @@ def check(run: Run, commands: Sequence[Command], completed_event_id: int) -> Pla
 
 def carry_out(tx: Transaction, plan: Plan, commands: Sequence[Command], completed_event_id: int) -> None:
     """Does what a faultless plan says."""
-    timeouts = iter(plan.timeouts)
+    options = iter(plan.options)
     for command in commands:
         kind = command.command_type
         if kind == codes.SCHEDULE_ACTIVITY:
-            event_id = activity_options.write_scheduled(tx, command, next(timeouts), completed_event_id)
+            event_id = activity_options.write_scheduled(tx, command, next(options), completed_event_id)
             tx.ready.append(tx.run.activities[event_id])
         else:
             _ACTIONS[kind](tx, command, completed_event_id)

@@ -28,7 +28,6 @@ from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
 from perdure.engine.core.times import to_ns
-from perdure.engine.core.tokens import WORKFLOW, decode_token
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_transient, schedule, started_task, unstick
 from perdure.model.rpc import invalid_argument, not_found
@@ -40,7 +39,7 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     Raises:
         RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its.
     """
-    task = held_task(run, decode_token(request.task_token, WORKFLOW))
+    task = held_task(run, request.task_token)
     heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
     if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
         return _heartbeat_timeout(run, env)
@@ -133,7 +132,7 @@ def task_failed(run: Run, request: RespondWorkflowTaskFailedRequest, env: Env) -
     Raises:
         RpcError: InvalidArgument for a bad token; NotFound if the task is no longer that worker's.
     """
-    held_task(run, decode_token(request.task_token, WORKFLOW))
+    held_task(run, request.task_token)
     tx = Transaction(run, env)
     tx.outcome.reply = RespondWorkflowTaskFailedResponse()
     failure = request.failure if request.HasField("failure") else None

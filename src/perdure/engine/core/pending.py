@@ -31,6 +31,7 @@ class WorkflowTask:
         "started_time",
         "sticky",
         "timeout",
+        "token",
     )
 
     def __init__(self, scheduled_event_id: int, queue: str, sticky: bool, scheduled_time: int, timeout: int, attempt: int) -> None:
@@ -54,6 +55,8 @@ class WorkflowTask:
         """A worker inside the engine's process holds it,"""
         self.incarnation = 0
         """of this incarnation of the engine."""
+        self.token = b""
+        """What was handed over with it, if that was by this process: comparing is cheaper than decoding."""
 
     @property
     def transient(self) -> bool:

@@ -25,10 +25,12 @@ from perdure.engine.core.transaction import Transaction
 
 def check_schedule_activity(plan: Plan, command: Command) -> None:
     a = command.schedule_activity_task_command_attributes
-    wrong = activity_options.complaint(a)
-    timeouts = activity_options.timeouts(a, plan.run.run_timeout)
-    if wrong or isinstance(timeouts, str):
-        raise Refused(codes.BAD_SCHEDULE_ACTIVITY, wrong or str(timeouts))
+    if not a.activity_id:
+        raise Refused(codes.BAD_SCHEDULE_ACTIVITY, "ActivityId is not set on ScheduleActivityTaskCommand.")
+    options = activity_options.options(a, plan.run.run_timeout)
+    if options.complaint or limits.too_long(a.activity_id):
+        wrong = options.complaint or "ActivityId on ScheduleActivityTaskCommand exceeds length limit."
+        raise Refused(codes.BAD_SCHEDULE_ACTIVITY, f"{wrong} ActivityId={a.activity_id}")
     known = plan.activity_ids.get(a.activity_id)
     if known or (known is None and a.activity_id in plan.run.activity_ids):
         raise Refused(codes.DUPLICATE_ACTIVITY, f"an activity with id {a.activity_id} is pending already")
@@ -42,7 +44,7 @@ def check_schedule_activity(plan: Plan, command: Command) -> None:
     plan.pending_activities += 1
     plan.activity_ids[a.activity_id] = plan.next_event_id
     plan.activities[plan.next_event_id] = a.activity_id
-    plan.timeouts.append(timeouts)
+    plan.options.append(options)
 
 
 def check_cancel_activity(plan: Plan, command: Command) -> None:

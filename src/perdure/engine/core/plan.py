@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
-from perdure.engine.core.activity_options import Timeouts
+from perdure.engine.core.activity_options import Options
 from perdure.engine.core.state import Run
 
 
@@ -33,9 +33,9 @@ class Plan:
         "cancelled",
         "memo_bytes",
         "next_event_id",
+        "options",
         "pending_activities",
         "run",
-        "timeouts",
         "timers",
         "unfired",
     )
@@ -56,7 +56,7 @@ class Plan:
         """Changes to the pending timers, by their id."""
         self.unfired: set[str] = set()
         """Timers whose firing is taken out of the buffer."""
-        self.timeouts: list[Timeouts] = []
+        self.options: list[Options] = []
         """Of the activities to schedule, in order."""
         self.attributes: dict[str, int] | None = None
         """Sizes of the merged search attributes, once one was upserted."""

@@ -10,7 +10,7 @@ run's expiration counts from the end of its delay, the execution's does not.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, Payloads
@@ -39,6 +39,15 @@ from perdure.model.rpc import invalid_argument, unimplemented
 StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
 
+_Span: TypeAlias = Literal["workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout", "workflow_start_delay"]
+_SPANS: Final[tuple[tuple[_Span, str], ...]] = (
+    ("workflow_execution_timeout", "WorkflowExecutionTimeoutSeconds"),
+    ("workflow_run_timeout", "WorkflowRunTimeoutSeconds"),
+    ("workflow_task_timeout", "WorkflowTaskTimeoutSeconds"),
+    ("workflow_start_delay", "WorkflowStartDelay"),
+)
+
+
 # Checking.
 
 
@@ -48,6 +57,23 @@ def validate_start(request: StartRequest) -> None:
     Raises:
         RpcError: InvalidArgument, or Unimplemented for what this engine does not do.
     """
+    workflow_id, workflow_type, queue = request.workflow_id, request.workflow_type.name, request.task_queue.name
+    texts = len(workflow_id) + len(workflow_type) + len(queue) + len(request.request_id) + len(request.identity)
+    if not (workflow_id and workflow_type and queue) or texts * 4 > limits.ID_BYTES_MAX:
+        _check_texts(request)
+    _check_spans(request)
+    if request.HasField("retry_policy"):
+        wrong = retry.complaint(request.retry_policy)
+        if wrong:
+            raise invalid_argument(wrong)
+    check_policies(request)
+    _check_sizes(request)
+    _check_support(request)
+    if isinstance(request, SignalWithStartWorkflowExecutionRequest):
+        check_signal(request.signal_name, request.request_id, request.identity, request.signal_input)
+
+
+def _check_texts(request: StartRequest) -> None:
     for name, text in (
         ("WorkflowId", request.workflow_id),
         ("WorkflowType", request.workflow_type.name),
@@ -60,26 +86,19 @@ def validate_start(request: StartRequest) -> None:
     for name, text in (("RequestId", request.request_id), ("Identity", request.identity)):
         if limits.too_long(text):
             raise invalid_argument(f"{name} length exceeds limit.")
-    for name, span in (
-        ("WorkflowExecutionTimeoutSeconds", request.workflow_execution_timeout),
-        ("WorkflowRunTimeoutSeconds", request.workflow_run_timeout),
-        ("WorkflowTaskTimeoutSeconds", request.workflow_task_timeout),
-        ("WorkflowStartDelay", request.workflow_start_delay),
-    ):
-        if span.seconds < 0 or span.nanos < 0:
-            raise invalid_argument(f"An invalid {name} is set on request.")
-    if request.HasField("retry_policy"):
-        wrong = retry.complaint(request.retry_policy)
-        if wrong:
-            raise invalid_argument(wrong)
-    check_policies(request)
-    _check_sizes(request)
-    _check_support(request)
-    if isinstance(request, SignalWithStartWorkflowExecutionRequest):
-        check_signal(request.signal_name, request.request_id, request.identity, request.signal_input)
+
+
+def _check_spans(request: StartRequest) -> None:
+    for field, name in _SPANS:
+        if request.HasField(field):
+            span = getattr(request, field)
+            if span.seconds < 0 or span.nanos < 0:
+                raise invalid_argument(f"An invalid {name} is set on request.")
 
 
 def _check_sizes(request: StartRequest) -> None:
+    if not request.HasField("search_attributes") and request.ByteSize() <= limits.USER_SUMMARY_BYTES_MAX:
+        return  # too small for anything in it to be too large
     if limits.too_large(request.input):
         raise invalid_argument("Workflow input exceeds size limit.")
     if request.HasField("memo") and limits.too_large(request.memo, limits.MEMO_BYTES_MAX):

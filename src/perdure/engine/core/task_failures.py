@@ -17,7 +17,7 @@ from temporalio.api.failure.v1 import Failure
 from perdure.engine.core import codes, limits
 from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.state import Run
-from perdure.engine.core.tokens import TaskToken
+from perdure.engine.core.tokens import WORKFLOW, decode_token
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.workflow_tasks import task_not_found, unstick
 
@@ -25,13 +25,16 @@ ENGINE: Final = "history-service"
 """The identity in events that the engine writes of its own accord."""
 
 
-def held_task(run: Run, token: TaskToken) -> WorkflowTask:
+def held_task(run: Run, data: bytes) -> WorkflowTask:
     """The started task that a token means.
 
     Raises:
-        RpcError: NotFound, if it is no longer that worker's.
+        RpcError: InvalidArgument for a bad token; NotFound if the task is no longer that worker's.
     """
     task = run.task
+    if task is not None and task.token and task.token == data:
+        return task
+    token = decode_token(data, WORKFLOW)
     if (
         task is None
         or not task.started_event_id

@@ -68,5 +68,19 @@ def decode_token(data: bytes, kind: int) -> TaskToken:
     return TaskToken(kind, names[0], names[1], run_id_text(raw), scheduled, started, attempt, names[2])
 
 
+def token_attempt(data: bytes) -> tuple[int, int]:
+    """Of an activity's token only the scheduled event id and the attempt: the run is known already.
+
+    Raises:
+        RpcError: InvalidArgument, for bytes that are no token of an activity.
+    """
+    if len(data) < _TOKEN.size:
+        decode_token(data, ACTIVITY)
+    version, kind, _, scheduled, _, attempt, namespace, workflow, activity = _TOKEN.unpack_from(data)
+    if version != VERSION or kind != ACTIVITY or len(data) != _TOKEN.size + namespace + workflow + activity:
+        raise _garbage()
+    return scheduled, attempt
+
+
 def _garbage() -> RpcError:
     return invalid_argument("Error deserializing task token.")

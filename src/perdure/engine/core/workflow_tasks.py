@@ -202,8 +202,11 @@ def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
     task = _pending(run)
     first = run.previous_started_event_id + 1 if partial else 1
     tail_first = run.tail_first_id
+    task.token = encode_token(
+        WORKFLOW, run.namespace, run.workflow_id, run.run_id, task.scheduled_event_id, task.started_event_id, task.attempt
+    )
     return StartedWorkflowTask(
-        encode_token(WORKFLOW, run.namespace, run.workflow_id, run.run_id, task.scheduled_event_id, task.started_event_id, task.attempt),
+        task.token,
         run.namespace,
         run.workflow_id,
         run.run_id,
