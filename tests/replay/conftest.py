@@ -186,6 +186,9 @@ class Script:
             task.history.events.extend(self.events)
         return self.runner.activate(task)
 
+    def decode(self, payload: Any) -> Any:
+        return _converter.from_payload(payload)
+
     def poll_query(self, name: str) -> WorkflowQuery:
         return WorkflowQuery(query_type=name)
 

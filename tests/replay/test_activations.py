@@ -792,3 +792,27 @@ def test_a_part_of_history_that_does_not_follow_is_a_cache_miss(script: Any) -> 
         s.new_runner().activate(partial)
     assert s.runner.activate(s.poll(full=True)).commands
     assert issubclass(ExecutionFailed, ActivityError)
+
+
+def test_a_run_that_is_cancelled_before_it_begins_begins_and_is_cancelled(script: Any) -> None:
+    s = script(hello, "ann")
+    s.cancel("changed my mind").run()
+    assert s.kinds() == ["cancel_workflow_execution"]
+    assert s.replay().matched
+
+
+def test_a_wrong_name_is_answered_with_the_right_one(script: Any) -> None:
+    @workflow
+    async def asks(ctx: WorkflowContext) -> list[str]:
+        seen: list[str] = []
+        for name in ("info", "execute_activty"):
+            try:
+                getattr(ctx, name)
+            except AttributeError as error:
+                seen.append(str(error))
+        return seen
+
+    s = script(asks)
+    s.run()
+    assert "say ctx.workflow_id" in s.result()[0]
+    assert "did you mean 'execute_activity'?" in s.result()[1]

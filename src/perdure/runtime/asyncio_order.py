@@ -19,7 +19,10 @@ from types import CodeType
 from typing import Any
 
 _original_as_completed: Any = asyncio.as_completed
-_ENSURE_FUTURE: CodeType = asyncio.ensure_future.__code__
+# Up to Python 3.11 the one calls the other.
+_ENSURE_FUTURE: set[CodeType] = {
+    getattr(asyncio.tasks, name).__code__ for name in ("ensure_future", "_ensure_future") if hasattr(asyncio.tasks, name)
+}
 
 
 def install(is_workflow_loop: Callable[[Any], bool], next_hash: Callable[[Any], int]) -> None:
@@ -47,9 +50,9 @@ def install(is_workflow_loop: Callable[[Any], bool], next_hash: Callable[[Any], 
 def started_by_as_completed(depth: int) -> bool:
     """Whether the caller `depth` frames up is called by asyncio's own `as_completed` (through `ensure_future`)."""
     frame = sys._getframe(depth)
-    if frame.f_code is not _ENSURE_FUTURE:
+    if frame.f_code not in _ENSURE_FUTURE:
         return False
-    for _ in range(3):
+    for _ in range(3):  # _ensure_future, ensure_future, the set comprehension, as_completed
         if frame.f_back is None:
             return False
         frame = frame.f_back

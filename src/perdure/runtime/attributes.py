@@ -12,7 +12,6 @@ from temporalio.converter import decode_typed_search_attributes, encode_search_a
 from perdure.model.errors import UsageError
 from perdure.runtime.run_state import RunState
 
-
 _CHANGES: Any = (SearchAttributePair, SearchAttributeUpdate)
 
 

@@ -86,6 +86,7 @@ class ScheduleActivity(Command):
         return attributes.activity_id == self.activity_id and attributes.activity_type.name == self.activity_type
 
     def recorded(self, event: HistoryEvent) -> None:
+        self.input = ()  # a waiting run need not remember it
         self.activity.scheduled(event.event_id)
 
 

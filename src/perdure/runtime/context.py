@@ -8,13 +8,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
 
 from perdure.model.definitions import ActivityDefinition, HandlerDefinition, activity_definition, current_workflow
 from perdure.model.durations import Duration, to_ns, to_seconds
 from perdure.model.errors import UsageError
 from perdure.model.messages import QueryDefinition, SignalDefinition, query_name, signal_name, signal_type
 from perdure.model.options import ActivityOptions, ActivityOptionsDict, SearchAttributePair, TypedSearchAttributes
+from perdure.model.suggestions import missing_attribute
 from perdure.runtime.attributes import MemoView, read_search_attributes, write_memo, write_search_attributes
 from perdure.runtime.commands import UpsertMemo, UpsertSearchAttributes
 from perdure.runtime.continuing import ContinueOptions, next_run
@@ -29,6 +30,26 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 _NO_OPTIONS = ActivityOptions()
+# What users of Temporal's SDKs type, and what it is called here.
+_FOREIGN: Mapping[str, str] = {
+    "info": "ctx.workflow_id, ctx.run_id, ctx.workflow_type, ctx.attempt, …",
+    "execute_activity_method": "ctx.execute_activity(…)",
+    "start_activity_method": "ctx.start_activity(…)",
+    "time": "ctx.now()",
+    "utcnow": "ctx.now()",
+    "wait_signal": "await ctx.await_signal(…)",
+    "receive_signal": "await ctx.await_signal(…)",
+    "get_signal_handler": "ctx.set_signal_handler(signal, handler)",
+    "get_current_history_length": "ctx.history_length",
+    "get_current_history_size": "ctx.history_size",
+    "is_continue_as_new_suggested": "ctx.continue_as_new_suggested",
+    "set_current_details": "ctx.record_heartbeat(details)",
+    "heartbeat": "ctx.record_heartbeat(details)",
+    "new_random": "ctx.random()",
+    "uuid": "ctx.uuid4()",
+    "log": "ctx.logger",
+    "wait_until": "await ctx.wait_condition(lambda: …)",
+}
 _DEFINITION: type = ActivityDefinition
 _current: ContextVar[WorkflowContext] = ContextVar("perdure_workflow_context")
 
@@ -321,6 +342,12 @@ class WorkflowContext:
     def upsert_search_attributes(self, updates: TypedSearchAttributes | Sequence[SearchAttributePair[Any]] | Sequence[Any]) -> None:
         """Changes some of the search attributes: pairs, or updates (`key.value_set(…)`, `key.value_unset()`)."""
         self._run.add(UpsertSearchAttributes(write_search_attributes(self._run, updates)))
+
+    if not TYPE_CHECKING:  # type checkers shall complain of a wrong name themselves
+
+        def __getattr__(self, name: str) -> Any:
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise missing_attribute("WorkflowContext", name, known, _FOREIGN)
 
     def __repr__(self) -> str:
         return f"<WorkflowContext {self.workflow_type} {self.workflow_id}>"

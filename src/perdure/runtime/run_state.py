@@ -79,6 +79,7 @@ class RunState:
         self.handlers_running = 0
         self.instance: Any = None
         self._arguments: list[Any] = []
+        self._begun_in = 0
         self._activity_ids = 0
         self._timer_ids = 0
         self._random: random.Random | None = None
@@ -127,6 +128,7 @@ class RunState:
         """Creates the workflow's first task."""
         if self.closed or self.code_error is not None:
             return
+        self._begun_in = self.activation
         definition, arguments = self.definition, self._arguments
         self._arguments = []
         run = definition.run if self.instance is None else definition.run.__get__(self.instance)
@@ -178,7 +180,12 @@ class RunState:
         """Somebody has asked for the run to be cancelled: its code gets CancelledError where it waits."""
         self.cancel_requested = True
         self.cancel_reason = reason
-        if self._main is not None:
+        if self._main is None:
+            return
+        if self.activation == self._begun_in:
+            # Its first step has not run: cancelled now it would never begin. It begins, and is cancelled where it waits first.
+            self.loop.call_soon(self._main.cancel, context=self.context.copy())
+        else:
             self._main.cancel()
 
     def evict(self) -> None:
