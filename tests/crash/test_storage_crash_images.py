@@ -195,10 +195,10 @@ def write_runs(storage: SQLiteStorage, record: Record, *, groups: int = 12) -> N
 def test_every_yes_survives_the_loss_of_power(storage: SQLiteStorage, record: Record, tmp_path: Path) -> None:
     write_runs(storage, record)
     images = 0
-    for path, promised in every_image(record, tmp_path, 1, per_moment=3, every=7):
+    for path, promised in every_image(record, tmp_path, 1, per_moment=2, every=11):
         images += 1
         assert lost(path, promised) == []
-    assert images > 200
+    assert images > 100
 
 
 def test_every_yes_survives_through_checkpoints(
@@ -210,7 +210,7 @@ def test_every_yes_survives_through_checkpoints(
     storage._committer._checkpoint_at = 20
     write_runs(storage, record)
     assert any(operation[:2] == ("sync", "runs.db") for operation in record.done[100:])
-    for path, promised in every_image(record, tmp_path, 2, per_moment=2, every=11):
+    for path, promised in every_image(record, tmp_path, 2, per_moment=1, every=9):
         assert lost(path, promised) == []
 
 
