@@ -1,8 +1,9 @@
 """`TaskPoller`: the long polls of a worker, on its task queue and on its own sticky queue.
 
 Workflow tasks come from two queues: the normal one, and the sticky one that only this worker polls, where the engine puts the
-next task of a workflow that this worker has in its cache. The slots are shared out half and half, since a workflow task takes
-milliseconds and the engine hands a task to whichever poll waits.
+next task of a workflow that this worker has in its cache. Each has as many polls as workflow tasks may be in progress: a slot
+spends most of its time waiting for the engine to make a completion durable, and how many are really being worked on is bounded
+where they are (`WorkflowTaskHandler`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _STICKY = 2
 
 
 class TaskPoller:
-    """Polls for one worker. The handlers run inside the poller's slots, never more of them than the configuration allows."""
+    """Polls for one worker. The handlers run inside the poller's slots; of activities never more than the configuration allows."""
 
     def __init__(
         self,
@@ -58,22 +59,21 @@ class TaskPoller:
         self._activity_lanes: list[PollLane[PollActivityTaskQueueResponse]] = []
 
     def __repr__(self) -> str:
-        return f"<TaskPoller {self._config.task_queue}: {self.workflow_tasks_in_progress} + {self.activity_tasks_in_progress} running>"
+        return f"<TaskPoller {self._config.task_queue}: {self.activity_tasks_in_progress} activities running>"
 
     # --- polling -----------------------------------------------------------------------------------------------------
 
     def poll_workflow_tasks(self, handle: Callable[[PollWorkflowTaskQueueResponse], Awaitable[None]]) -> None:
         """Starts polling for workflow tasks, each handed to `handle`."""
         config = self._config
-        running = config.max_concurrent_workflow_tasks
-        slots = running + config.task_queue_size
-        sticky = slots - slots // 2 if config.max_cached_workflows else 0
-        normal = max(slots - sticky, 1)
-        gate = asyncio.Semaphore(running) if sticky + normal > running else None
-        for queue, kind, share in ((config.task_queue, _NORMAL, normal), (self._sticky_queue, _STICKY, sticky)):
+        slots = config.max_concurrent_workflow_tasks + config.task_queue_size
+        for queue, kind, share in (
+            (config.task_queue, _NORMAL, slots),
+            (self._sticky_queue, _STICKY, slots if config.max_cached_workflows else 0),
+        ):
             if share:
                 request = self._workflow_poll(queue, kind)
-                settings = self._settings(share, config.workflow_poll_timeout, gate)
+                settings = self._settings(share, config.workflow_poll_timeout, None)
                 name = f'workflow tasks of "{config.task_queue}"' + (" (cached workflows)" if kind == _STICKY else "")
                 self._workflow_lanes.append(
                     PollLane(name, _polling(self._service.poll_workflow_task_queue, request), handle, settings, self._clock)
@@ -139,10 +139,6 @@ class TaskPoller:
             lane.abort()
 
     # --- what health checks read ---------------------------------------------------------------------------------------
-
-    @property
-    def workflow_tasks_in_progress(self) -> int:
-        return sum(lane.in_progress for lane in self._workflow_lanes)
 
     @property
     def activity_tasks_in_progress(self) -> int:

@@ -106,7 +106,8 @@ class WorkflowWorker:
         self._stopping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        running = 0 if self._poller is None else self._poller.workflow_tasks_in_progress + self._poller.activity_tasks_in_progress
+        workflow_tasks = 0 if self._workflow_tasks is None else self._workflow_tasks.in_progress
+        running = workflow_tasks + (0 if self._poller is None else self._poller.activity_tasks_in_progress)
         return f"<WorkflowWorker {self.task_queue}: {f'{running} running' if self._state is _State.RUNNING else self._state.value}>"
 
     @property
@@ -297,7 +298,7 @@ class WorkflowWorker:
             reason = f"{errors} polls in a row have failed: {poller.last_error}"
         return HealthStatus(
             is_healthy=not reason,
-            workflow_tasks_in_progress=poller.workflow_tasks_in_progress if poller is not None else 0,
+            workflow_tasks_in_progress=handler.in_progress if handler is not None else 0,
             activity_tasks_in_progress=poller.activity_tasks_in_progress if poller is not None else 0,
             last_poll_time=datetime.fromtimestamp(last_poll / 1e9, UTC) if last_poll else None,
             state=self._state.value,

@@ -87,6 +87,9 @@ class WorkflowTaskHandler:
             self._sticky.worker_task_queue.kind = 2  # type: ignore[assignment]  # TASK_QUEUE_KIND_STICKY
             self._sticky.worker_task_queue.normal_name = config.task_queue
             set_duration(self._sticky.schedule_to_start_timeout, config.sticky_schedule_to_start_timeout)
+        self._gate = asyncio.Semaphore(max(config.max_concurrent_workflow_tasks, 1))
+        self.in_progress = 0
+        """Tasks that are being worked on. One whose completion is on its way to the engine is not: nothing is left to do for it here."""
         self.cache: RunnerCache[WorkflowRunner] = RunnerCache(config.max_cached_workflows)
 
     def __repr__(self) -> str:
@@ -114,6 +117,18 @@ class WorkflowTaskHandler:
         if definition is None:
             await self._send_failure(task, self._unknown(task))
             return None
+        async with self._gate:
+            self.in_progress += 1
+            try:
+                runner, completion = await self._activate(task, definition)
+            finally:
+                self.in_progress -= 1
+        return await self._answer(task, runner, completion)
+
+    async def _activate(
+        self, task: PollWorkflowTaskQueueResponse, definition: WorkflowDefinition[..., Any]
+    ) -> tuple[WorkflowRunner, Completion]:
+        """Runs the workflow's code on a task."""
         if self._codec is not None:
             await payload_codec.decode(task, self._codec)
         if task.next_page_token:
@@ -123,12 +138,11 @@ class WorkflowTaskHandler:
         if runner is None:
             runner = WorkflowRunner(definition, execution.workflow_id, execution.run_id, self._converter, self._options)
         try:
-            completion = _outside_tasks(runner, task)
+            return runner, _outside_tasks(runner, task)
         except CacheMiss:
             runner.evict()
             await self._histories.make_whole(task)
-            completion = _outside_tasks(runner, task)
-        return await self._answer(task, runner, completion)
+            return runner, _outside_tasks(runner, task)
 
     async def _answer(
         self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, completion: Completion
