@@ -6,6 +6,7 @@ import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from perdure import WorkflowContext, activity, workflow
 from perdure.bench.countdown import arrived
@@ -97,5 +98,5 @@ class Waiting:
         return number
 
 
-WORKFLOWS = [hello, chain, fanout, heat, Tally, sleeper, Waiting]
+WORKFLOWS: list[Any] = [hello, chain, fanout, heat, Tally, sleeper, Waiting]
 ACTIVITIES = [greet, step, burn]

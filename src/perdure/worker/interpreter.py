@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -56,4 +57,4 @@ def _loop() -> tuple[str, Callable[[], asyncio.AbstractEventLoop] | None]:
         import uvloop
     except ImportError:
         return "asyncio", None
-    return f"uvloop {uvloop.__version__}", uvloop.new_event_loop
+    return f"uvloop {version('uvloop')}", uvloop.new_event_loop
