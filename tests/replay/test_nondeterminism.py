@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from perdure.model.decorators import activity, workflow
 from perdure.model.errors import NondeterminismError, UsageError
 from perdure.runtime.context import WorkflowContext
+from perdure.runtime.options import RunnerOptions
 from perdure.runtime.processor import EventProcessor, read_history
 
 
@@ -170,3 +171,27 @@ def test_event_by_event(script: Any) -> None:
     with pytest.raises(NondeterminismError):
         for event in s.events:
             changed.process_workflow_event(event)
+
+
+def test_a_strict_replay_compares_inputs_too(script: Any) -> None:
+    values = iter(range(100))
+
+    @workflow
+    async def differs(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity(charge, f"at {next(values)}")
+
+    s = script(differs)
+    s.run()
+    s.complete("1", "x").run()
+    assert s.replay().matched
+    s.options = RunnerOptions(strict=True)
+    error = s.replay().error
+    assert isinstance(error, NondeterminismError)
+    assert error.expected == "schedule activity 'charge' (activity id 1): \"at 0\""
+    assert error.found.startswith("schedule activity 'charge' (activity id 1): \"at ")
+    timers = script(original, "o1", options=RunnerOptions(strict=True))
+    timers.run()
+    timers.complete("1", "o1").run()
+    assert timers.replay().matched
+    error = timers.replay(other_input).error
+    assert isinstance(error, NondeterminismError) and error.event_id == 5

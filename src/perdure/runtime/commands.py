@@ -23,6 +23,8 @@ from temporalio.api.failure.v1.message_pb2 import Failure
 from temporalio.api.history.v1.message_pb2 import HistoryEvent
 
 SIDE_EFFECT_MARKER = "SideEffect"
+# A value in the text of an error is cut here.
+VALUE_CHARACTERS_MAX = 200
 PATCH_MARKER = "core_patch"  # Temporal's name for it in every SDK that has the Rust core
 
 
@@ -49,6 +51,10 @@ class Command:
 
     def recorded(self, event: HistoryEvent) -> None:
         """The command is in the history."""
+
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        """What else than its identity differs, in history and in code: asked by a strict replay only."""
+        return None
 
 
 class ScheduleActivity(Command):
@@ -88,6 +94,9 @@ class ScheduleActivity(Command):
     def recorded(self, event: HistoryEvent) -> None:
         self.input = ()  # a waiting run need not remember it
         self.activity.scheduled(event.event_id)
+
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        return _inputs_differ(event.activity_task_scheduled_event_attributes.input.payloads, self.input)
 
 
 class CancelActivity(Command):
@@ -133,6 +142,10 @@ class StartTimer(Command):
 
     def matches(self, event: HistoryEvent) -> bool:
         return bool(event.timer_started_event_attributes.timer_id == self.timer_id)
+
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        recorded = _seconds(event.timer_started_event_attributes.start_to_fire_timeout)
+        return None if recorded == self.delay_ns / 1e9 else (f"{recorded:g} s", f"{self.delay_ns / 1e9:g} s")
 
 
 class CancelTimer(Command):
@@ -195,6 +208,10 @@ class UpsertMemo(Command):
     def describe(self) -> str:
         return f"change the memo ({', '.join(sorted(self.fields))})"
 
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
+        return _inputs_differ([fields[key] for key in sorted(fields)], [self.fields[key] for key in sorted(self.fields)])
+
 
 class UpsertSearchAttributes(Command):
     __slots__ = ("fields",)
@@ -231,6 +248,9 @@ class Complete(Command):
 
     def describe(self) -> str:
         return "complete the workflow"
+
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        return _inputs_differ(event.workflow_execution_completed_event_attributes.result.payloads, self.result)
 
 
 class Fail(Command):
@@ -276,6 +296,10 @@ class ContinueAsNewCommand(Command):
     def describe(self) -> str:
         return f"continue as new ({self.attributes.workflow_type.name})"
 
+    def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
+        recorded = event.workflow_execution_continued_as_new_event_attributes.input.payloads
+        return _inputs_differ(recorded, self.attributes.input.payloads)
+
 
 # --- events, in the same words --------------------------------------------------------------------------------------------------
 
@@ -313,6 +337,17 @@ _FOREIGN_COMMAND_EVENTS = {
     E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: "cancel another workflow",
 }
 COMMAND_EVENTS: frozenset[int] = frozenset([*_EVENT_WORDS, *_FOREIGN_COMMAND_EVENTS])
+
+
+def _inputs_differ(recorded: Sequence[Payload], issued: Sequence[Payload]) -> tuple[str, str] | None:
+    if list(recorded) == list(issued):
+        return None
+    return _shown(recorded), _shown(issued)
+
+
+def _shown(payloads: Sequence[Payload]) -> str:
+    text = ", ".join(payload.data.decode(errors="replace") for payload in payloads) or "nothing"
+    return text if len(text) <= VALUE_CHARACTERS_MAX else text[:VALUE_CHARACTERS_MAX] + "…"
 
 
 def _seconds(duration: Any) -> float:

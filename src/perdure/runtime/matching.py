@@ -29,9 +29,13 @@ class Mismatch(NamedTuple):
     event: HistoryEvent | None
     after_event_id: int
     command: Command | None
+    difference: tuple[str, str] | None = None
+    """What differs though the command is the same, in history and in code (a strict replay)."""
 
 
-def match_commands(commands: Sequence[Command], events: Sequence[HistoryEvent], position: int, completed_id: int) -> int | Mismatch:
+def match_commands(
+    commands: Sequence[Command], events: Sequence[HistoryEvent], position: int, completed_id: int, strict: bool = False
+) -> int | Mismatch:
     """Pairs the commands of one activation with the events from `position` on; the position after them, or the mismatch."""
     end = len(events)
     for command in commands:
@@ -40,6 +44,8 @@ def match_commands(commands: Sequence[Command], events: Sequence[HistoryEvent], 
         if position < end and command.event_type != _MARKER:  # the usual case, without a call
             event = events[position]
             if event.event_type == command.event_type and command.matches(event):
+                if strict and (difference := command.difference(event)) is not None:
+                    return Mismatch(event, completed_id, command, difference)
                 command.recorded(event)
                 position += 1
                 continue
@@ -71,6 +77,8 @@ def nondeterminism(mismatch: Mismatch, line: str, workflow_id: str, run_id: str,
     event_id = event.event_id if event is not None else mismatch.after_event_id
     expected = describe_event(event) if event is not None and recorded else "no further command of this workflow task"
     found = command.describe() if command is not None else "nothing: it waits, or has ended"
+    if mismatch.difference is not None:
+        expected, found = f"{expected}: {mismatch.difference[0]}", f"{found}: {mismatch.difference[1]}"
     at = f" at {line}" if line else ""
     return NondeterminismError(
         f"workflow {workflow_type} ({workflow_id}) does not do what its history says. "

@@ -20,3 +20,5 @@ class RunnerOptions:
     """Whether `ctx.logger` also logs what the workflow has logged before."""
     guard: bool = True
     """Whether blocking calls (time.sleep, open, sockets, processes) in workflow code are refused while it runs."""
+    strict: bool = False
+    """Whether replay also compares inputs, results and durations, which may change between releases but not within one: for tests."""

@@ -263,8 +263,9 @@ class RunState:
         names: Sequence[str],
     ) -> ActivityHandle[Any]:
         template = template_for(name, defaults, overrides, self.task_queue, self.options.default_start_to_close_timeout, self.converter)
-        # In replay the input is not looked at again.
-        payloads = [] if self.replaying or not arguments else self.converter.encode_values(arguments, names, f"activity {name}")
+        # In replay the input is not looked at again, unless it is to be compared.
+        needless = not arguments or (self.replaying and not self.options.strict)
+        payloads = [] if needless else self.converter.encode_values(arguments, names, f"activity {name}")
         self._activity_ids += 1
         handle: ActivityHandle[Any] = ActivityHandle(self, result_type, template.cancellation_type)
         handle.command = ScheduleActivity(template.activity_id or str(self._activity_ids), name, payloads, template.message, handle)

@@ -242,7 +242,7 @@ class WorkflowRunner:
             return position
         self._awaits_match = False
         run = self.run
-        after = match_commands(run.commands, events, position, completed_id)
+        after = match_commands(run.commands, events, position, completed_id, self.options.strict)
         if isinstance(after, Mismatch):
             line = self._traced.get(id(after.command), "") if self._traced and after.command is not None else ""
             raise nondeterminism(after, line, self.workflow_id, self.run_id, self.definition.name)
