@@ -71,8 +71,7 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
     if hint is temporalio.common.RawValue or hasattr(hint, _TRANSFER_TYPE):
         return functools.partial(_through_temporalio, hint)
     if _has_pydantic(hint):
-        adapter = importlib.import_module("pydantic").TypeAdapter  # the user's own, which made the hint
-        validate: Callable[[bytes], Any] = adapter(hint).validate_json
+        validate: Callable[[bytes], Any] = _pydantic_adapter(hint).validate_json
         return validate
     plan = _plan(hint)
     return lambda data: plan(_loads(data))
@@ -80,6 +79,10 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
 
 def _through_temporalio(hint: Any, data: bytes) -> Any:
     return _slow.from_payload(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
+
+
+def _pydantic_adapter(hint: Any) -> Any:
+    return importlib.import_module("pydantic").TypeAdapter(hint)  # the user's own, which made the hint
 
 
 def _has_pydantic(hint: Any) -> bool:
@@ -106,6 +109,9 @@ def _plan(hint: Any) -> Plan:
     """From what `json.loads` gives to the value."""
     if hint is Any:
         return _identity
+    if _has_pydantic(hint):
+        validate: Plan = _pydantic_adapter(hint).validate_python
+        return validate
     if any(hint is each for each in _BUILTINS):
         return functools.partial(_expect, hint)
     origin = get_origin(hint)
