@@ -30,7 +30,7 @@ from perdure.bench.setting import Setting
 from perdure.worker.interpreter import run, tune
 
 INTERVAL_SECONDS = 0.001
-LOADED_BEFORE = ("perdure.engine", "perdure.storage", "perdure.client.client", "perdure.worker.worker", "perdure.bench.definitions")
+LOADED_BEFORE = ("perdure.engine", "perdure.storage.sqlite", "perdure.client.client", "perdure.worker.worker", "perdure.bench.definitions")
 """So that imports do not show in the profile."""
 
 
