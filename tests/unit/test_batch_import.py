@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -159,6 +160,7 @@ async def test_at_most_so_many_chunks_are_in_flight_and_the_query_tells_how_far_
     assert sorted([await reached.get() for _ in range(5)]) == [1, 11, 21, 31, 41]  # two are done, three wait
     progress = await client.query_workflow("a", PROGRESS)
     assert progress == Progress(80, 20, 20, 0, "Processing batches", 25.0)
+    assert json.loads(await handle.progress())["processed_items"] == 20  # what the dashboard shows, without knowing the query
     assert reached.empty()
     gate.set()
     assert (await handle.result()).successful_items == 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 
 from perdure import UsageError
 from perdure.demo.command import run_demo
-from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill
+from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill, run_import_process
 from perdure.demo.sample import write_sample_csv
 from perdure.patterns.batch import ImportReport, Progress
 
@@ -144,3 +145,36 @@ def test_ctrl_c_ends_the_demo_and_its_process(tmp_path: Path) -> None:
         assert process.stderr.read().strip() == "Interrupted."
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.split()[-1]), 0)
+
+
+def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
+    write_sample_csv(tmp_path / "small.csv", 1_500)
+    imported = run_example("import_users.py", "small.csv", folder=tmp_path)
+    assert re.fullmatch(r"\d+ of 1\d+ rows stored in users.db, \d+ not\n", imported)
+    assert (tmp_path / "rejects.csv").read_text(encoding="utf-8").startswith("id,name,email,born,country,joined,notes,reason\n")
+    statuses = re.findall(r"status='(\w+)'", run_example("order.py", folder=tmp_path))
+    assert statuses == ["completed", "payment_failed", "out_of_stock"]
+
+
+def run_example(name: str, *arguments: str, folder: Path) -> str:
+    command = [sys.executable, str(ROOT / "examples" / name), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=True).stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(5))
+def test_an_import_survives_many_kills(tmp_path: Path, seed: int) -> None:
+    """Each row is stored or rejected or, where a chunk's three attempts were all killed, reported as not read; never lost, never twice."""
+    rng, work = random.Random(seed), work_in(tmp_path, 30_000)
+    report = None
+    for _ in range(8):
+        report = run_import_process(work, Viewer(), kill_at_percent=rng.uniform(0, 90))
+        if report is not None:
+            break
+    report = report or run_import_process(work, Viewer(), None)
+    assert report is not None
+    counts = count(work)
+    assert counts.duplicated == 0
+    assert (counts.stored, report.total_items) == (report.successful_items, counts.stored + report.failed_items)
+    assert report.failed_items == counts.rejected or report.failed_chunks > 0

@@ -63,17 +63,17 @@ class Counts:
 def import_with_a_kill(work: Work, viewer: Viewer, kill_at_percent: float = 50.0) -> Outcome:
     """Run the import in a process of its own, kill that with SIGKILL when it has come to `kill_at_percent`, and start it again."""
     began, kills, next_row = time.monotonic(), 0, 0
-    report = _run(work, viewer, kill_at_percent)
+    report = run_import_process(work, viewer, kill_at_percent)
     if report is None:
         kills, next_row = 1, first_missing_row(work)
         viewer.killed(count(work).stored, next_row)
-        report = _run(work, viewer, None)
+        report = run_import_process(work, viewer, None)
     assert report is not None  # it is killed once
     viewer.done(report)
     return Outcome(report, kills, min(report.resumed_from_rows, default=next_row), time.monotonic() - began)
 
 
-def _run(work: Work, viewer: Viewer, kill_at_percent: float | None) -> ImportReport | None:
+def run_import_process(work: Work, viewer: Viewer, kill_at_percent: float | None) -> ImportReport | None:
     """Run the process until it is done, or until it is killed (None)."""
     with _process(work) as process:
         viewer.started(process.pid)
