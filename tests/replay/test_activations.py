@@ -816,3 +816,15 @@ def test_a_wrong_name_is_answered_with_the_right_one(script: Any) -> None:
     s.run()
     assert "say ctx.workflow_id" in s.result()[0]
     assert "did you mean 'execute_activity'?" in s.result()[1]
+
+
+def test_a_result_of_another_type_fails_the_task_and_names_the_activity(script: Any) -> None:
+    @workflow
+    async def takes(ctx: WorkflowContext) -> int:
+        return await ctx.execute_activity("counts", result_type=int)
+
+    s = script(takes)
+    s.run()
+    s.complete("1", {"not": "a number"}).run()
+    assert isinstance(s.completion, RespondWorkflowTaskFailedRequest)
+    assert "the result of activity 'counts'" in s.completion.failure.message

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1.event_type_pb2 import EventType as E
 from temporalio.api.failure.v1.message_pb2 import Failure
 from temporalio.api.history.v1.message_pb2 import HistoryEvent
 
-from perdure.model.errors import ActivityCancelled
+from perdure.model.errors import ActivityCancelled, InvalidInput
 from perdure.runtime.handles import ActivityHandle
 from perdure.runtime.run_state import RunState
 
@@ -30,7 +30,10 @@ def _activity_completed(run: RunState, event: HistoryEvent) -> None:
     if handle is None or handle.done():
         return
     payloads = attributes.result.payloads
-    handle.set_result(run.converter.from_payload(payloads[0], handle.result_type) if payloads else None)
+    try:
+        handle.set_result(run.converter.from_payload(payloads[0], handle.result_type) if payloads else None)
+    except InvalidInput as error:  # the annotation is wrong, not the result: the task fails, until the code is mended
+        raise InvalidInput(f"the result of activity {handle.activity_type!r}: {error.message}") from error
 
 
 def _activity_failed(run: RunState, event: HistoryEvent) -> None:

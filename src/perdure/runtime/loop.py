@@ -151,7 +151,7 @@ class WorkflowLoop(RefusingLoop):
         self.first_hash = self.created = hash_offset
         self.tasks: list[WorkflowTask[Any]] = []
         self._prune_at = TASKS_PRUNED_AT
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
         self._closed = False
 
     # --- what asyncio asks of a loop ------------------------------------------------------------------------------------
@@ -280,14 +280,19 @@ class WorkflowLoop(RefusingLoop):
                 if not task.done():
                     setattr(task, "_log_destroy_pending", False)  # noqa: B010 - not in all type stubs
                     _close_coroutine(task.get_coro(), task.run_context)
-            for generator in list(self._generators):
+            for generator in list(self._generators or ()):
                 _close_generator(generator)
         self.tasks.clear()
-        self._generators.clear()
+        self._generators = None
 
     def _prune(self) -> None:
         self.tasks = self.pending_tasks()
         self._prune_at = max(TASKS_PRUNED_AT, 2 * len(self.tasks))
+
+    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._generators is None:
+            self._generators = weakref.WeakSet()
+        self._generators.add(generator)
 
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An abandoned async generator is closed at once by the code that dropped it, as on any loop; else here and now."""
@@ -307,7 +312,7 @@ class _Running:
         self._outer = asyncio._get_running_loop()
         self._hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self._loop)
-        sys.set_asyncgen_hooks(self._loop._generators.add, self._loop._generator_dropped)
+        sys.set_asyncgen_hooks(self._loop._generator_begins, self._loop._generator_dropped)
 
     def __exit__(self, *_: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
