@@ -72,8 +72,9 @@ class Committer:
     async def settle(self) -> None:
         """Waits until everything that was submitted has been answered."""
         while self._in_flight:
-            self._settled = self._loop.create_future()
-            await self._settled
+            if self._settled is None or self._settled.done():
+                self._settled = self._loop.create_future()
+            await asyncio.shield(self._settled)
 
     def close(self) -> None:
         """Ends the writer; call `settle` first."""

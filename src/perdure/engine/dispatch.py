@@ -42,7 +42,7 @@ from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQ
 from perdure.engine.queries import QueryTask
 from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
-from perdure.engine.transactions import Transactions, close_event_of
+from perdure.engine.transactions import StaleRun, Transactions, close_event_of
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError
@@ -119,7 +119,7 @@ class Dispatch:
 
     def _hand_over_activity(self, run_id: str, effect: ActivityStarted) -> None:
         if not effect.reservation.deliver(effect.task.response):  # type: ignore[attr-defined]
-            self.request(run_id, UnstartActivity(effect.task.scheduled_event_id, effect.task.attempt))
+            self.spawn(self._unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt))
 
     def _hand_over_workflow_task(self, task: StartedWorkflowTask, poller: Any) -> None:
         if not self.hand_over(task, poller):
@@ -141,7 +141,7 @@ class Dispatch:
         """A poll was cancelled when its answer had come: the task goes to another, or is ready again."""
         if isinstance(response, PollActivityTaskQueueResponse):
             token = decode_token(response.task_token, ACTIVITY)
-            self.request(token.run_id, UnstartActivity(token.scheduled_event_id, token.attempt))
+            self.spawn(self._unstart(token.run_id, token.scheduled_event_id, token.attempt))
         elif response is not None:
             normal = queue.key if queue.normal_name is None or queue.has_poller() else queue.key._replace(name=queue.normal_name)
             self.matching.adopt(response, normal)
@@ -307,12 +307,23 @@ class Dispatch:
         for effect, request_id in started:
             # It may have been written after all: then it is a start that no worker ever saw.
             if isinstance(effect, ActivityStarted):
-                activity = live.run.activities.get(effect.task.scheduled_event_id)
-                if activity is not None and (activity.request_id, activity.attempt) == (request_id, effect.task.attempt):
-                    self.request_live(live, UnstartActivity(activity.scheduled_event_id, activity.attempt))
+                self.spawn(self._unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt, request_id))
             elif _is_held(live, effect.task, request_id):
                 self.matching.adopt(effect.task.full(), QueueKey(TaskKind.WORKFLOW, effect.task.namespace, effect.task.queue))
         self.offer(live)
+
+    async def _unstart(self, run_id: str, scheduled_event_id: int, attempt: int, request_id: str = "") -> None:
+        """Takes the start of an attempt back that no worker has; again until it is durable, for nobody else would miss it in time."""
+        while (live := await self._persist(lambda: self._runs.load(run_id))) is not None:
+            activity = live.run.activities.get(scheduled_event_id)
+            if activity is None or activity.attempt != attempt or activity.request_id != (request_id or activity.request_id):
+                return
+            request_id = activity.request_id
+            try:
+                await self.transactions.run(live, UnstartActivity(scheduled_event_id, attempt))
+                return
+            except (RpcError, StaleRun):
+                await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
 
     def offer(self, live: LiveRun) -> None:
         """Offers everything that a run waits for."""

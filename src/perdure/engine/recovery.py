@@ -9,27 +9,40 @@ read when somebody polls it. Timers are the timer queue's own. All other runs ar
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from perdure.engine.core import AbandonInProcess, StickyUnavailable, TaskKind
 from perdure.engine.matching import QueueKey
 from perdure.engine.rows import STICKY_MARK
+from perdure.model.errors import StorageError
 from perdure.model.ids import run_id_text
 from perdure.storage.contract import Waiting, split_queue_key
 
 if TYPE_CHECKING:
     from perdure.engine.engine import Engine
 
+logger = logging.getLogger("perdure.engine")
+
 TOGETHER_MAX = 64
 """Runs taken up at a time."""
+ATTEMPTS_MAX = 5
+"""How often opening tries to make durable what it takes up."""
+RETRY_SECONDS = 1
+"""Between two attempts to read what waits on a sticky queue."""
 
 
 async def recover(engine: Engine) -> None:
     """Takes up the work. When it returns, no task of an earlier incarnation counts as running in this process."""
     await engine.timers.open()
     read, storage = engine.reader.read, engine.storage
-    abandoned = [run_id_text(run_id) for run_id in await read(storage.abandoned_runs, engine.incarnation)]
-    await _request_each(engine, abandoned, AbandonInProcess(engine.incarnation))
+    for _ in range(ATTEMPTS_MAX):
+        abandoned = [run_id_text(run_id) for run_id in await read(storage.abandoned_runs, engine.incarnation)]
+        if not abandoned:
+            break
+        await _request_each(engine, abandoned, AbandonInProcess(engine.incarnation))
+    else:
+        raise StorageError(f"{storage.url} does not take up the work that was interrupted; see the log, and open it again")
     for key, activities in await read(storage.waiting_queues):
         namespace, name = split_queue_key(key)
         if name.endswith(STICKY_MARK):
@@ -41,20 +54,25 @@ async def recover(engine: Engine) -> None:
 
 async def _leave_sticky_queue(engine: Engine, key: str) -> None:
     after: Waiting | None = None
-    while True:
-        found = await engine.runs.waiting(key, False, after, TOGETHER_MAX)
-        await _request_each(engine, [task.run_id for _, task in found], StickyUnavailable())
+    while not engine.closed:
+        try:
+            found = await engine.runs.waiting(key, False, after, TOGETHER_MAX)
+            await _request_each(engine, [task.run_id for _, task in found], StickyUnavailable())
+        except StorageError:
+            logger.exception("The storage could not say what waits for a worker that is gone; asking again in %d s", RETRY_SECONDS)
+            await engine.clock.sleep_until(engine.clock.now() + RETRY_SECONDS * 1_000_000_000)
+            continue
         if len(found) < TOGETHER_MAX:
             return
         after = found[-1][0]
 
 
 async def _request_each(engine: Engine, run_ids: list[str], request: object) -> None:
-    """Applies a request to many runs, some at a time, and waits until all of it is durable."""
+    """Applies a request to many runs, some at a time, and waits until each is durable or has failed (then it is offered again)."""
     for start in range(0, len(run_ids), TOGETHER_MAX):
         some = run_ids[start : start + TOGETHER_MAX]
         loaded = await asyncio.gather(*(engine.runs.load(run_id) for run_id in some))
         for live in loaded:
             if live is not None:
                 engine.dispatch.request_live(live, request)
-        await engine.committer.settle()
+        await asyncio.gather(*(engine.transactions.settled(live) for live in loaded if live is not None), return_exceptions=True)
