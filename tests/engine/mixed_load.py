@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowClient, WorkflowContext, activity, workflow
 
@@ -128,9 +129,9 @@ ACTIVITIES = [double, double_in_thread, fails_twice, counts, once]
 KINDS = ("steps", "mailbox", "rounds", "cancel", "impatient")
 
 
-async def start_one(client: WorkflowClient, kind: str, number: int) -> None:
+async def start_one(client: WorkflowClient, kind: str, number: int, **options: Any) -> None:
     """Starts one workflow of the load; it is durable on return."""
-    options = {"id": f"{kind}-{number}", "task_timeout": 1}
+    options |= {"id": f"{kind}-{number}", "task_timeout": 1}
     if kind == "steps":
         await client.start_workflow(steps, number, **options)
     elif kind == "mailbox":
