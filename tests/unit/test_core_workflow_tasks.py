@@ -309,6 +309,7 @@ def test_an_unavailable_sticky_worker_sends_the_same_task_to_the_normal_queue() 
     assert driver.outcome.effects == [WorkflowTaskReady("queue", False)]
     driver.reload()
     assert driver.run.waiting_queue == ("queue", False)
+    assert not driver.do(StickyUnavailable()).changed and driver.outcome.effects == [WorkflowTaskReady("queue", False)]
     task = driver.take()
     assert task.first_event_id == 1 and task.events is None and driver.run.sticky_queue == ""
 

@@ -49,7 +49,7 @@ def task_due(run: Run, task: WorkflowTask) -> int:
     """When the workflow task times out: start to close, or schedule to start on a sticky queue; 0: never."""
     if task.started_event_id:
         return task.started_time + task.timeout
-    if task.sticky and run.sticky_timeout:
+    if (task.sticky or task.rerouted) and run.sticky_timeout:
         return task.scheduled_time + run.sticky_timeout
     return 0
 

@@ -111,7 +111,8 @@ def _read_task(run: Run, data: bytes, at: int, flags: int) -> None:
         raise ValueError(f"the facts of run {run.run_id} name a workflow task that its history does not have")
     task.original_scheduled_time, task.incarnation = _TASK.unpack_from(data, at)
     task.in_process = bool(flags & _IN_PROCESS)
-    task.rerouted = bool(flags & _REROUTED)
+    if flags & _REROUTED:
+        task.reroute(run.task_queue)
 
 
 def _read_transient(run: Run, data: bytes, at: int) -> WorkflowTask:

@@ -50,7 +50,7 @@ class WorkflowTask:
         self.request_id = ""
         self.identity = ""
         self.rerouted = False
-        """Nobody polled the sticky queue for which it was scheduled: it waits on the normal one."""
+        """It was scheduled for a sticky queue that nobody polls, and waits on the normal one now."""
         self.in_process = False
         """A worker inside the engine's process holds it,"""
         self.incarnation = 0
@@ -58,10 +58,11 @@ class WorkflowTask:
         self.token = b""
         """What was handed over with it, if that was by this process: comparing is cheaper than decoding."""
 
-    @property
-    def transient(self) -> bool:
-        """Its events are not in the history: only its completion would write them."""
-        return self.attempt > 1
+    def reroute(self, queue: str) -> None:
+        """From its sticky queue to the normal one; its event still names the sticky one."""
+        self.queue = queue
+        self.sticky = False
+        self.rerouted = True
 
 
 class Activity:

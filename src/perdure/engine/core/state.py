@@ -152,9 +152,7 @@ class Run:
         task = self.task
         if task is None or task.started_event_id:
             return None
-        if task.sticky and not task.rerouted and self.sticky_queue:
-            return self.sticky_queue, True
-        return self.task_queue, False
+        return task.queue, task.sticky
 
     @property
     def buffered_count(self) -> int:

@@ -253,12 +253,15 @@ def unstick(run: Run) -> None:
 
 
 def sticky_unavailable(run: Run, request: StickyUnavailable, env: Env) -> Outcome:
-    """The waiting task goes to the normal queue; its event still names the sticky one, whose timeout still runs."""
+    """The waiting task goes to the normal queue; its event still names the sticky one, whose timeout still runs.
+
+    Said twice, it is offered twice: who asks may not know that the task has left the sticky queue.
+    """
     tx = Transaction(run, env)
-    waiting = run.waiting_queue
-    if waiting is not None and waiting[1] and run.task is not None:
-        run.task.rerouted = True
-        tx.changed = True
+    if run.waiting_queue is not None and run.task is not None:
+        if run.task.sticky:
+            run.task.reroute(run.task_queue)
+            tx.changed = True
         _offer_normal(tx)
     return tx.close()
 
@@ -273,10 +276,10 @@ def reset_sticky(run: Run, request: ResetStickyTaskQueueRequest, env: Env) -> Ou
         raise not_found("workflow execution already completed")
     tx = Transaction(run, env)
     tx.outcome.reply = ResetStickyTaskQueueResponse()
-    waiting = run.waiting_queue
     tx.changed = bool(run.sticky_queue)
     unstick(run)
-    if waiting is not None and waiting[1]:
+    if run.waiting_queue is not None and run.task is not None and run.task.sticky:
+        run.task.reroute(run.task_queue)
         _offer_normal(tx)
     return tx.close()
 
