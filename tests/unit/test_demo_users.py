@@ -70,7 +70,7 @@ def test_dates_come_in_three_spellings(text: str, date: str) -> None:
     assert iso_date(text) == date
 
 
-@pytest.mark.parametrize("text", ["30.02.2001", "0000-00-00", "n/a", "2001-13-01", "31/12/2001", "yesterday"])
+@pytest.mark.parametrize("text", ["30.02.2001", "0000-00-00", "n/a", "2001-13-01", "31/12/2001", "31.12.01", "1.2.3.2001", "yesterday"])
 def test_a_date_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="is no date"):
         iso_date(text)

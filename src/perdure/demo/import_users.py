@@ -33,8 +33,6 @@ CREATE TABLE IF NOT EXISTS users (
     email TEXT NOT NULL UNIQUE, name TEXT NOT NULL, born TEXT NOT NULL, country TEXT NOT NULL, joined TEXT NOT NULL, notes TEXT NOT NULL)
 """
 _EMAIL = re.compile(r"[^@\s.]+(\.[^@\s.]+)*@[^@\s.]+(\.[^@\s.]+)+")
-_DAY_FIRST = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4})")
-_MONTH_FIRST = re.compile(r"(\d\d?)/(\d\d?)/(\d{4})")
 
 
 class User(NamedTuple):
@@ -66,13 +64,15 @@ def transform(row: Row) -> User:
 def iso_date(text: str) -> str:
     """2001-12-31, from that or 31.12.2001 or 12/31/2001; empty when unknown."""
     try:
-        if match := _DAY_FIRST.fullmatch(text):
-            day, month, year = map(int, match.groups())
-        elif match := _MONTH_FIRST.fullmatch(text):
-            month, day, year = map(int, match.groups())
+        if "." in text:
+            day, month, year = text.split(".")
+        elif "/" in text:
+            month, day, year = text.split("/")
         else:
             return date.fromisoformat(text).isoformat() if text else ""
-        return date(year, month, day).isoformat()
+        if len(year) != 4:
+            raise ValueError("which century?")
+        return date(int(year), int(month), int(day)).isoformat()
     except ValueError:
         raise ValidationError(f"{text!r} is no date") from None
 

@@ -59,6 +59,8 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a chunk is reported as done to the engine after this commit, so the commit must outlive a power failure as well.
         self.connection.execute("PRAGMA synchronous = FULL")
+        # A unique index is written all over; 32 MB of it gathered in the WAL cost less to bring home than 4 MB eight times.
+        self.connection.execute("PRAGMA wal_autocheckpoint = 8000")
         self.connection.executescript(IMPORT_SCHEMA)
 
     @classmethod
