@@ -828,3 +828,16 @@ def test_a_result_of_another_type_fails_the_task_and_names_the_activity(script: 
     s.complete("1", {"not": "a number"}).run()
     assert isinstance(s.completion, RespondWorkflowTaskFailedRequest)
     assert "the result of activity 'counts'" in s.completion.failure.message
+
+
+def test_a_condition_is_a_plain_function(script: Any) -> None:
+    async def done() -> bool:
+        return True
+
+    @workflow
+    async def waits(ctx: WorkflowContext) -> None:
+        await ctx.wait_condition(done)
+
+    s = script(waits)
+    s.run()
+    assert "give a plain one" in s.completion.failure.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
@@ -163,9 +164,9 @@ class WorkflowContext:
         seconds, ns = divmod(self._run.now_ns, 1_000_000_000)
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=ns // 1000)
 
-    def sleep(self, duration: Duration) -> asyncio.Future[None]:
-        """`await ctx.sleep(seconds)`: a durable timer. The process may end meanwhile."""
-        return self._run.sleep(to_ns(duration, "the time to sleep"))
+    async def sleep(self, duration: Duration) -> None:
+        """Waits that long, by a durable timer: the process may end meanwhile."""
+        await self._run.sleep(to_ns(duration, "the time to sleep"))
 
     def random(self) -> Random:
         """A generator of random numbers with a seed of the run's own. Not for secrets."""
@@ -296,7 +297,11 @@ class WorkflowContext:
     async def _condition(self, predicate: Callable[[], Any]) -> None:
         run = self._run
         run.refuse()
-        if run.read_only("a wait_condition", predicate):
+        now = run.read_only("a wait_condition", predicate)
+        if inspect.iscoroutine(now):
+            now.close()
+            raise UsageError("wait_condition was given an async function; give a plain one, such as lambda: self.done")
+        if now:
             return
         future: asyncio.Future[None] = run.loop.create_future()
         run.conditions.append((predicate, future))
