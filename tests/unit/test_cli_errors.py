@@ -19,6 +19,7 @@ from perdure.model.errors import ConfigError, EngineUnavailable, StorageLocked, 
         (StorageLocked("Another process has it."), 3),
         (click.Abort(), 130),
         (ZeroDivisionError("oops"), 1),
+        (ExceptionGroup("two tasks", [EngineUnavailable("Nothing answers."), ZeroDivisionError("oops")]), 3),
     ],
 )
 def test_exit_codes(error: Exception, code: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import cast
 
 import click
 
@@ -64,4 +65,7 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"Error: {error.format_message()}", error.exit_code
     if isinstance(error, PerdureError):
         return f"Error: {error}", error.exit_code
+    if isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        return explained(group.exceptions[0])  # tasks side by side mostly fail for one reason
     return f"Error: {type(error).__name__}: {error} (not one of perdure's own errors; run again with --debug for the traceback).", 1
