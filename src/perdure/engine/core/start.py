@@ -226,11 +226,14 @@ def _write_started(tx: Transaction, request: StartRequest) -> None:
         a.input.CopyFrom(request.input)
     if request.HasField("header"):
         a.header.CopyFrom(request.header)
-    execution, run_timeout = bounded(request.workflow_execution_timeout), bounded(request.workflow_run_timeout)
+    has = request.HasField
+    execution = bounded(request.workflow_execution_timeout) if has("workflow_execution_timeout") else 0
+    run_timeout = bounded(request.workflow_run_timeout) if has("workflow_run_timeout") else 0
+    wanted = bounded(request.workflow_task_timeout) if has("workflow_task_timeout") else 0
     run_timeout = earliest(run_timeout, execution)
     set_ns(a.workflow_execution_timeout, execution)
     set_ns(a.workflow_run_timeout, run_timeout)
-    set_ns(a.workflow_task_timeout, task_timeout(bounded(request.workflow_task_timeout), run_timeout))
+    set_ns(a.workflow_task_timeout, task_timeout(wanted, run_timeout))
     if execution:
         set_ns(a.workflow_execution_expiration_time, tx.now + execution)
     a.identity = request.identity
@@ -238,7 +241,7 @@ def _write_started(tx: Transaction, request: StartRequest) -> None:
         a.retry_policy.CopyFrom(request.retry_policy)
         retry.fill(a.retry_policy)
     a.attempt = 1
-    set_ns(a.first_workflow_task_backoff, bounded(request.workflow_start_delay))
+    set_ns(a.first_workflow_task_backoff, bounded(request.workflow_start_delay) if has("workflow_start_delay") else 0)
     a.original_execution_run_id = a.first_execution_run_id = run.run_id
     a.workflow_id = request.workflow_id
     if request.HasField("memo"):
