@@ -121,7 +121,7 @@ async def test_every_record_is_stored_or_rejected(client: WorkflowClient, tmp_pa
 async def test_a_chunk_that_fails_is_tried_three_times_and_the_others_go_on(client: WorkflowClient, tmp_path: Path) -> None:
     job = job_in(tmp_path, [*range(15), "bug", *range(14)])
     report = await client.execute_workflow(Numbers, job, id="a")
-    assert report == ImportReport(30, 20, 10, failed_chunks=1, failures=["rows 11 to 20: 'a mistake'"])
+    assert report == ImportReport(30, 20, 10, failed_chunks=1, failures=["rows 11 to 20: KeyError: 'a mistake'"])
     assert attempts == {1: 1, 11: 3, 21: 1}
     mended.add("bug")
     again = await client.execute_workflow(Numbers, job, id="b")
@@ -133,7 +133,7 @@ async def test_an_error_of_validation_is_not_retried(client: WorkflowClient, tmp
     job = replace(job_in(tmp_path, [1]), required=("amount",))
     with pytest.raises(WorkflowFailed) as caught:
         await client.execute_workflow(Numbers, job, id="a")
-    assert innermost(caught.value) == "numbers.csv lacks the column amount; it has value."
+    assert str(innermost(caught.value)) == "numbers.csv lacks the column amount; it has value."
     history = await client.history("a")
     assert [event.attributes["attempt"] for event in history.events if event.type == "ActivityTaskStarted"] == [1]
 

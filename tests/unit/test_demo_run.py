@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import UsageError
+from perdure import UsageError, WorkflowClient
 from perdure.demo.command import run_demo
 from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill, run_import_process
 from perdure.demo.sample import write_sample_csv
@@ -58,7 +59,7 @@ def test_a_killed_import_loses_no_row_and_stores_none_twice(tmp_path: Path) -> N
     ((stored, next_row),) = viewer.kills
     assert 0 < stored < counts.stored and next_row > 1
     assert counts.duplicated == 0
-    assert counts.stored + counts.rejected == outcome.report.total_items
+    assert (counts.in_file, counts.lost) == (outcome.report.total_items, 0)
     assert (counts.stored, counts.rejected) == (outcome.report.successful_items, outcome.report.failed_items)
     assert outcome.report.failed_chunks == 0
     assert min(outcome.report.resumed_from_rows) > 1
@@ -100,6 +101,14 @@ def test_a_file_that_cannot_be_imported_is_refused_in_one_sentence(tmp_path: Pat
     work.csv.write_text("a,b\n1,2\n")
     with pytest.raises(DemoFailed, match=r"users.csv lacks the column email; it has a, b\."):
         import_with_a_kill(work, Viewer())
+
+
+async def test_an_engine_that_is_taken_is_named(tmp_path: Path) -> None:
+    work = work_in(tmp_path, 1)
+    async with WorkflowClient.connect(work.engine):
+        with pytest.raises(DemoFailed, match=r"engine\.db") as caught:
+            await asyncio.to_thread(import_with_a_kill, work, Viewer())
+    assert caught.value.exit_code == 3
 
 
 def test_an_engine_that_keeps_nothing_is_refused(tmp_path: Path) -> None:

@@ -56,12 +56,11 @@ class _Demo:
         work = Work(self.engine, self.csv or sample_csv(folder), folder / "users.db", f"import-users-{name}", folder / "importer.log")
         outcome, counts = self._import(work)
         ordered = self._order(name)
-        lost = outcome.report.total_items - counts.stored - counts.rejected
         if self.as_json:
-            print(json.dumps(_figures(work, outcome, counts, lost, ordered, time.monotonic() - began)))
+            print(json.dumps(_figures(work, outcome, counts, ordered, time.monotonic() - began)))
         else:
             self._close(folder)
-        return 0 if lost == counts.duplicated == 0 else 1
+        return 0 if counts.lost == counts.duplicated == 0 else 1
 
     def _import(self, work: Work) -> tuple[Outcome, Counts]:
         say = self.console.print
@@ -70,10 +69,9 @@ class _Demo:
         say("   At most 10 chunks of 1,000 rows at once; the bar shows the workflow's own query `progress`.\n")
         with _Viewer(self.console) as viewer:
             outcome = import_with_a_kill(work, viewer)
-        counts, total = count(work), outcome.report.total_items
-        lost = total - counts.stored - counts.rejected
-        say(f"\n   {total:,} rows in the file: {counts.stored:,} stored, {counts.rejected:,} rejected (import_rejects), {lost:,} lost")
-        say(f"   stored twice: {counts.duplicated:,}; killed: {outcome.kills}; {outcome.seconds:.1f} s; all counted in the tables")
+        counts = count(work)
+        say(f"\n   {counts.in_file:,} rows in the file: {counts.stored:,} stored, {counts.rejected:,} rejected, {counts.lost:,} lost")
+        say(f"   stored twice: {counts.duplicated:,}; killed: {outcome.kills}; {outcome.seconds:.1f} s; all counted in file and tables")
         if outcome.report.resumed_from_rows:
             say(f"   chunks that were under way went on at row {', '.join(f'{row:,}' for row in sorted(outcome.report.resumed_from_rows))}")
         for failure in outcome.report.failures:
@@ -139,14 +137,14 @@ def _history_line(line: HistoryLine) -> str:
     return f"   {line.event_id:>4}  {line.milliseconds:>6,.0f} ms  {line.event_type:<26}  [dim]{line.summary}[/dim]"
 
 
-def _figures(work: Work, outcome: Outcome, counts: Counts, lost: int, ordered: list[Ordered], seconds: float) -> dict[str, Any]:
+def _figures(work: Work, outcome: Outcome, counts: Counts, ordered: list[Ordered], seconds: float) -> dict[str, Any]:
     return {
         "import": {
-            "rows_in_file": outcome.report.total_items,
+            "rows_in_file": counts.in_file,
             "rows_stored": counts.stored,
             "rows_rejected": counts.rejected,
             "rows_duplicated": counts.duplicated,
-            "rows_lost": lost,
+            "rows_lost": counts.lost,
             "kills": outcome.kills,
             "resumed_from_row": outcome.resumed_from_row,
             "seconds": round(outcome.seconds, 3),

@@ -47,7 +47,7 @@ def main(engine: str, csv: str, database: str, import_id: str) -> int:
         asyncio.run(run(engine, Path(csv), Path(database), import_id))
     except PerdureError as error:
         print(innermost(error), file=sys.stderr)
-        return 1
+        return error.exit_code
     return 0
 
 

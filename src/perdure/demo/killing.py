@@ -16,11 +16,20 @@ from typing import Any, Protocol
 
 from perdure import PerdureError
 from perdure.demo.import_users import SCHEMA
-from perdure.patterns.batch import IMPORT_SCHEMA, ImportReport, Progress
+from perdure.patterns.batch import IMPORT_SCHEMA, CsvFile, ImportReport, Progress, count_rows, open_csv
 
 
-class DemoFailed(PerdureError, code="demo_failed", exit_code=1):
+class DemoFailed(PerdureError, code="demo_failed"):
     """The process that imports ended before its work was done."""
+
+    def __init__(self, message: str = "", returncode: int = 1) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ended with; 1 when a signal ended it."""
+        return max(self.returncode, 1)
 
 
 class Viewer(Protocol):
@@ -53,11 +62,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the table itself says."""
+    """What the file and the tables themselves say."""
 
+    in_file: int
     stored: int
     duplicated: int
     rejected: int
+
+    @property
+    def lost(self) -> int:
+        return self.in_file - self.stored - self.rejected
 
 
 def import_with_a_kill(work: Work, viewer: Viewer, kill_at_percent: float = 50.0) -> Outcome:
@@ -86,7 +100,7 @@ def run_import_process(work: Work, viewer: Viewer, kill_at_percent: float | None
             if kill_at_percent is not None and kill_at_percent <= progress.progress_percentage < 100:
                 process.kill()  # SIGKILL: nothing can be caught, flushed or said good-bye to
                 return None
-    raise DemoFailed(_last_words(work, process.returncode))
+    raise DemoFailed(_last_words(work, process.returncode), process.returncode)
 
 
 @contextmanager
@@ -116,12 +130,14 @@ def _last_words(work: Work, returncode: int) -> str:
 
 
 def count(work: Work) -> Counts:
-    """Count in the tables; nothing that the workflow says is believed here."""
+    """Count in the file and in the tables; nothing that the workflow says is believed here."""
+    in_file = count_rows(open_csv(CsvFile(str(work.csv))))
     with closing(sqlite3.connect(work.database)) as database:
         database.executescript(SCHEMA + ";" + IMPORT_SCHEMA)  # a file without records has made no table
         stored, distinct = database.execute("SELECT COUNT(*), COUNT(DISTINCT row) FROM users").fetchone()
         query = "SELECT COUNT(*) FROM import_rejects WHERE import_id = ?"
-        return Counts(stored, stored - distinct, database.execute(query, (work.import_id,)).fetchone()[0])
+        (rejected,) = database.execute(query, (work.import_id,)).fetchone()
+    return Counts(in_file, stored, stored - distinct, rejected)
 
 
 def first_missing_row(work: Work) -> int:

@@ -25,7 +25,17 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from perdure import ActivityContext, ActivityError, ActivityOptionsDict, Query, RetryPolicy, WorkflowContext, activity
+from perdure import (
+    ActivityContext,
+    ActivityError,
+    ActivityOptionsDict,
+    ApplicationError,
+    Query,
+    RetryPolicy,
+    WorkflowContext,
+    WorkflowError,
+    activity,
+)
 from perdure.patterns.batch_chunk import Row, import_chunk
 from perdure.patterns.batch_csv import CsvFile, Range, ValidationError, count_rows, open_csv, plan_ranges
 from perdure.patterns.batch_rows import Chunk, ChunkResult, Position, Rejected, Sink, SupersededError
@@ -54,6 +64,7 @@ __all__ = [
     "SqliteSink",
     "SupersededError",
     "ValidationError",
+    "count_rows",
     "import_chunk",
     "innermost",
     "open_csv",
@@ -233,7 +244,7 @@ class _Import:
         try:
             result = await self._ctx.execute_activity(self._run_chunk, chunk, **self._options)
         except ActivityError as error:
-            result = await self._give_up(state, replace(chunk, give_up=innermost(error)))
+            result = await self._give_up(state, replace(chunk, give_up=_reason(error)))
         finally:
             slots.release()
         state.stored += result.stored
@@ -262,9 +273,13 @@ class _Import:
         self._ctx.record_heartbeat(self._progress)
 
 
-def innermost(error: BaseException) -> str:
-    """What went wrong at the bottom of a chain of errors, not that something above it failed."""
-    found = error
-    while found.__cause__ is not None:
-        found = found.__cause__
-    return str(found) or type(found).__name__
+def innermost(error: BaseException) -> BaseException:
+    """What made a workflow or an activity fail: the first cause that is not itself such a failure."""
+    while isinstance(error, WorkflowError | ActivityError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _reason(error: ActivityError) -> str:
+    cause = innermost(error)
+    return f"{cause.type}: {cause}" if isinstance(cause, ApplicationError) and cause.type else str(cause)
