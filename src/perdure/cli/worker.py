@@ -48,7 +48,7 @@ async def serve(url: str, found: Definitions | Factory, config: WorkerConfig) ->
 
     async with WorkflowClient.connect(url) as client:
         made = await make_worker(client, found, config)
-        click.echo(f"perdure worker: {made!r} on {url}", err=True)
+        click.echo(f"perdure worker: task queue {made.task_queue}, engine {url}; Ctrl-C stops it", err=True)
         await made.run()
 
 
