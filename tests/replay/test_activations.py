@@ -841,3 +841,18 @@ def test_a_condition_is_a_plain_function(script: Any) -> None:
     s = script(waits)
     s.run()
     assert "give a plain one" in s.completion.failure.message
+
+
+def test_what_reads_files_for_its_own_reasons_is_let_through(script: Any) -> None:
+    @workflow
+    async def imports(ctx: WorkflowContext) -> str:
+        import wave  # not imported by anything before
+        from zoneinfo import ZoneInfo
+
+        ZoneInfo.clear_cache()
+        ctx.logger.error("with a stack", stack_info=True)
+        return f"{wave.__name__} {ctx.now().astimezone(ZoneInfo('Europe/Zurich')).utcoffset()}"
+
+    s = script(imports)
+    s.run()
+    assert s.result() == "wave 1:00:00"

@@ -5,12 +5,13 @@ only at the calls listed here. It cannot see what is not audited: reading the cl
 static check of definitions looks for those, and replaying finds what they did. `time.sleep` is audited from Python 3.13 on; before,
 it is wrapped, which a module that imported the function by name earlier does not see.
 
-Imports, logging and tracebacks read files for reasons of their own; they are let through.
+Imports, logging, tracebacks and time zones read files for reasons of their own; they are let through.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import time
@@ -44,7 +45,14 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "os.posix_spawn": ("starting a process", _ACTIVITY),
     "sqlite3.connect": ("a database connection", _ACTIVITY),
 }
-_LET_THROUGH = frozenset({"importlib", "logging", "linecache", "traceback", "tokenize", "warnings", "zipimport", "encodings", "pdb", "bdb"})
+_LET_THROUGH = frozenset(
+    {
+        *("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "encodings"),
+        *("logging", "linecache", "traceback", "tokenize", "warnings", "pdb", "bdb"),
+    }
+)
+
+_TIME_ZONES = f"{os.sep}zoneinfo{os.sep}"  # zoneinfo opens its files from C, where no frame shows it
 
 _guarded_threads: set[int] = set()
 _installed = threading.Lock()
@@ -101,7 +109,9 @@ def resume(was_guarded: bool) -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _REFUSED and _guarded_threads and threading.get_ident() in _guarded_threads:
+    if event not in _REFUSED or not _guarded_threads or threading.get_ident() not in _guarded_threads:
+        return
+    if event != "open" or _TIME_ZONES not in str(args[0]):
         _refuse(event, sys._getframe(1))
 
 

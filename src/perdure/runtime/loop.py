@@ -309,10 +309,11 @@ class _Running:
         self._loop = loop
 
     def __enter__(self) -> None:
+        loop = self._loop
         self._outer = asyncio._get_running_loop()
         self._hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(self._loop)
-        sys.set_asyncgen_hooks(self._loop._generator_begins, self._loop._generator_dropped)
+        asyncio._set_running_loop(loop)
+        sys.set_asyncgen_hooks(loop._generator_begins, loop._generator_dropped)
 
     def __exit__(self, *_: object) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
