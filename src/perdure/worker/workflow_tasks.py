@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -79,7 +80,7 @@ class WorkflowTaskHandler:
         self._config = config
         self._options = options
         self._histories = HistoryReader(service, namespace, converter.codec)
-        self._check = ReplayCheck(self._histories, converter, options) if config.replay_after_every_task else None
+        self._check = ReplayCheck(self._histories, converter, replace(options, strict=True)) if config.replay_after_every_task else None
         self._sticky: StickyExecutionAttributes | None = None
         if config.max_cached_workflows:
             self._sticky = StickyExecutionAttributes()
