@@ -43,7 +43,7 @@ class Fixture:
         self.on_read(queue)
 
     def poll(self, key: QueueKey = KEY) -> "asyncio.Task[Any]":
-        return asyncio.create_task(self.matching.poll(key, "me", "r", True, None))
+        return asyncio.create_task(self.matching.poll(key, "me", True, None))
 
 
 async def turn() -> None:

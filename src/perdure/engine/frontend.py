@@ -81,6 +81,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("perdure.engine")
 
+_STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 STALE_MAX = 5
 """How often a request is decided anew because another process changed its run."""
 SERVER_VERSION = "1.32.0"
@@ -218,11 +219,10 @@ class Frontend:
     async def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse:
         """Waits for a workflow task; an empty message when there was none for a minute."""
         name = self._polled_queue(request.namespace, request.task_queue.name)
-        sticky = request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
+        sticky = request.task_queue.kind == _STICKY
         task = await self.engine.matching.poll(
             QueueKey(TaskKind.WORKFLOW, request.namespace, name),
             request.identity,
-            uuid4_text(),
             self._in_process,
             (request.task_queue.normal_name or name) if sticky else None,
         )
@@ -283,7 +283,7 @@ class Frontend:
         """Waits for an activity; an empty message when there was none for a minute."""
         name = self._polled_queue(request.namespace, request.task_queue.name)
         key = QueueKey(TaskKind.ACTIVITY, request.namespace, name)
-        task = await self.engine.matching.poll(key, request.identity, uuid4_text(), self._in_process, None)
+        task = await self.engine.matching.poll(key, request.identity, self._in_process, None)
         return PollActivityTaskQueueResponse() if task is None else task
 
     @rpc

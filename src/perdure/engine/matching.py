@@ -56,22 +56,26 @@ class ReadyTask(NamedTuple):
 class Poller:
     """A poll that waits; also the reservation that the core passes through."""
 
-    __slots__ = ("deadline", "future", "identity", "in_process", "queue", "request_id", "sticky")
+    __slots__ = ("_request_id", "deadline", "future", "identity", "in_process", "queue")
 
-    def __init__(
-        self, queue: TaskQueue, identity: str, request_id: str, in_process: bool, deadline: int, future: asyncio.Future[Any]
-    ) -> None:
+    def __init__(self, queue: TaskQueue, identity: str, in_process: bool, deadline: int, future: asyncio.Future[Any]) -> None:
         self.queue = queue
         self.identity = identity
-        self.request_id = request_id
         self.in_process = in_process
         self.deadline = deadline
         self.future = future
-        self.sticky = queue.normal_name is not None
+        self._request_id = ""
+
+    @property
+    def request_id(self) -> str:
+        """Of the poll, as the events of its task name it; made when it is asked for, since most polls of an idle worker get no task."""
+        if not self._request_id:
+            self._request_id = uuid4_text()
+        return self._request_id
 
     def release(self) -> None:
         """The task it was reserved for did not come to be: it waits again, before the others."""
-        self.request_id = uuid4_text()  # so that no two starts have the same one
+        self._request_id = ""  # so that no two starts have the same one
         self.queue.return_poller(self)
 
     def deliver(self, response: Any) -> bool:
@@ -223,7 +227,7 @@ class Matching:
         """Every queue in use."""
         return list(self._queues.values())
 
-    async def poll(self, key: QueueKey, identity: str, request_id: str, in_process: bool, normal_name: str | None) -> Any:
+    async def poll(self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None) -> Any:
         """Waits for a task: what the engine delivers, or None when the time is over."""
         if self._closed:
             return None
@@ -232,7 +236,7 @@ class Matching:
         queue.last_poll = now
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        poller = Poller(queue, identity, request_id, in_process, now + POLL_SECONDS * _SECOND, future)
+        poller = Poller(queue, identity, in_process, now + POLL_SECONDS * _SECOND, future)
         if not self._adopted(queue, poller):
             queue.pollers.append(poller)
             queue.arm_expiry()

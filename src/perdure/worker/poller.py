@@ -163,8 +163,6 @@ class TaskPoller:
         return [*self._workflow_lanes, *self._activity_lanes]
 
 
-def _polling(method: Callable[[Any], Coroutine[Any, Any, Any]], template: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
-    """A poll with a request of its own each time: a request belongs to who receives it."""
-    encoded: bytes = template.SerializeToString()
-    parse: Callable[[bytes], Any] = template.FromString
-    return lambda: method(parse(encoded))
+def _polling(method: Callable[[Any], Coroutine[Any, Any, Any]], request: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
+    """A poll; its request says the same each time, and nobody changes or keeps it."""
+    return lambda: method(request)
