@@ -383,7 +383,7 @@ WRONG: list[tuple[Callable[[WorkflowClient], Any], str]] = [
     (lambda c: c.start_workflow("w"), "start_workflow needs an id: the name of what the workflow is about, as in id=order.id"),
     (lambda c: c.execute_workflow("w", id=""), "execute_workflow: the id is ''; give a string that is not empty"),
     (lambda c: c.start_workflow("w", id=17), "the id is 17; give a string that is not empty, as in id=str(order.id)"),
-    (lambda c: c.start_workflow("w", id="x" * 1001), "the id has 1001 characters, and 1000 are allowed; shorten it"),
+    (lambda c: c.start_workflow("w", id="x" * 1001), "the id has 1001 bytes, and 1000 are allowed; shorten it"),
     (lambda c: c.start_workflow("", id="x"), "the workflow's name is empty"),
     (lambda c: c.start_workflow(undecorated, id="x"), "undecorated is not a workflow; put @workflow on it"),
     (lambda c: c.start_workflow("w", id="x", timeout=3), "say execution_timeout=… (over retries and continue-as-new) or run_timeout=…"),
@@ -391,7 +391,7 @@ WRONG: list[tuple[Callable[[WorkflowClient], Any], str]] = [
     (lambda c: c.start_workflow("w", id="x", task_que="q"), "did you mean 'task_queue'?"),
     (lambda c: c.start_workflow("w", id="x", options=3), "options is 3; give StartWorkflowOptions(…)"),
     (lambda c: c.start_workflow("w", id="x", run_timeout="1h"), "run_timeout is '1h'; give seconds as a number, or a timedelta"),
-    (lambda c: c.start_workflow("w", object(), id="x"), "argument 1 of workflow w (a object) cannot be converted to JSON"),
+    (lambda c: c.start_workflow("w", object(), id="x"), "argument 1 of workflow w (of type object) cannot be converted to JSON"),
     (lambda c: c.start_workflow("w", id="x", memo={"k": object()}), "argument 'k' of the memo"),
     (lambda c: c.signal_workflow("x", Approval), "Approval is the signal's class; send an instance: Approval(…)"),
     (lambda c: c.signal_workflow("x", Approval(by="a"), 1), "an instance of Approval is the whole signal"),  # type: ignore[call-arg, call-overload]

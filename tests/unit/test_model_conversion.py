@@ -266,7 +266,7 @@ def test_malformed_json_is_invalid_input() -> None:
 
 def test_an_argument_that_cannot_be_sent_is_named() -> None:
     with pytest.raises(
-        InvalidInput, match=r"argument 'order' of activity charge \(a Lock\) cannot be converted to JSON: .*; pass a dataclass"
+        InvalidInput, match=r"argument 'order' of activity charge \(of type Lock\) cannot be converted to JSON: .*; pass a dataclass"
     ):
         OURS.encode_values([1, Lock()], ["count", "order"], "activity charge")
 

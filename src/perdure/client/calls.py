@@ -25,6 +25,7 @@ from perdure.model.errors import (
     WorkflowClosed,
     WorkflowNotFound,
 )
+from perdure.model.names import check_name
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 
@@ -38,8 +39,6 @@ RETRY_SECONDS = 10.0
 """How long a call is tried again, in all; then the error is the caller's."""
 RETRY_FIRST_SECONDS = 0.02
 RETRY_PAUSE_MAX_SECONDS = 1.0
-ID_CHARACTERS_MAX = 1000
-"""Temporal's limit of an id."""
 _AGAIN = frozenset((StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED))
 
 
@@ -106,8 +105,16 @@ class Caller:
         return failed
 
 
+_STORE = "store large data elsewhere and pass its key: 2 MiB are allowed"
+_REMEDIES = {
+    "Workflow input exceeds size limit.": f"the workflow's arguments are too large; {_STORE}",
+    "Signal input exceeds size limit.": f"the signal's arguments are too large; {_STORE}",
+    "Invalid RunId.": "that is not the id of a run; client.describe(id) gives one as run_id",
+}
+
+
 def _sentence(error: RpcError) -> str:
-    return error.message or error.code.name
+    return _REMEDIES.get(error.message) or error.message or error.code.name
 
 
 def _not_found(error: RpcError, workflow_id: str) -> ClientError:
@@ -152,8 +159,4 @@ def checked_id(workflow_id: Any, where: str) -> str:
     """The id; UsageError when it cannot be one."""
     if workflow_id is None:
         raise UsageError(f"{where} needs an id: the name of what the workflow is about, as in id=order.id")
-    if not isinstance(workflow_id, str) or not workflow_id:
-        raise UsageError(f"{where}: the id is {workflow_id!r}; give a string that is not empty, as in id=str(order.id)")
-    if len(workflow_id) > ID_CHARACTERS_MAX:
-        raise UsageError(f"{where}: the id has {len(workflow_id)} characters, and {ID_CHARACTERS_MAX} are allowed; shorten it")
-    return workflow_id
+    return check_name(workflow_id, f"{where}: the id", "id=str(order.id)")

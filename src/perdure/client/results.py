@@ -104,9 +104,11 @@ def _cancelled(converter: DataConverter, event: HistoryEvent, workflow_id: str, 
 
 def _terminated(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str) -> PerdureError:
     attributes = event.workflow_execution_terminated_event_attributes
-    why = f" ({attributes.reason})" if attributes.reason else ""
+    why = f" ({attributes.reason.rstrip('.')})" if attributes.reason else ""
+    too_large = "exceeds size limit" in attributes.reason
+    remedy = "store large data elsewhere and pass its key" if too_large else "start it again if it is still wanted"
     return WorkflowTerminated(
-        f"workflow {workflow_id!r} was terminated{why}; start it again if it is still wanted",
+        f"workflow {workflow_id!r} was terminated{why}; {remedy}",
         reason=attributes.reason,
         details=converter.decode_args(attributes.details.payloads, ()),
         workflow_id=workflow_id,

@@ -88,8 +88,9 @@ class Starts:
         Raises:
             WorkflowAlreadyStarted: the id is taken (`id_reuse_policy` and `id_conflict_policy` say otherwise).
         """
+        chosen = start_options(options, given)
         target = target_of(workflow, args, result_type, self._caller.converter)
-        handle, _ = await self._start(target, id, start_options(options, given), "start_workflow")
+        handle, _ = await self._start(target, id, chosen, "start_workflow")
         return handle
 
     async def _start(self, target: Target, id: Any, options: StartWorkflowOptions, where: str) -> tuple[WorkflowHandle[Any], bool]:
@@ -232,9 +233,10 @@ class Starts:
         self._caller.check_open()
         if signal is None:
             raise UsageError("signal_with_start needs signal=…: an instance of a @signal class, or a name with signal_args=[…]")
+        chosen = start_options(options, given)
         target = target_of(workflow, args, result_type, self._caller.converter)
         request = SignalWithStartWorkflowExecutionRequest()
-        write_start(request, self._caller, target, id, start_options(options, given), "signal_with_start")
+        write_start(request, self._caller, target, id, chosen, "signal_with_start")
         request.signal_name, payloads = signal_payloads(signal, signal_args, self._caller.converter)
         if payloads:
             request.signal_input.payloads.extend(payloads)

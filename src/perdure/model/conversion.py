@@ -144,7 +144,7 @@ def _parameter(names: Sequence[str], index: int, where: str) -> str:
 
 
 def _cannot_encode(value: Any, what: str, error: Exception) -> InvalidInput:
-    of_what = f"{what} (a {type(value).__qualname__})" if what else f"a value of type {type(value).__qualname__}"
+    of_what = f"{what} (of type {type(value).__qualname__})" if what else f"a value of type {type(value).__qualname__}"
     return InvalidInput(
         f"{of_what} cannot be converted to JSON: {error}; pass a dataclass, a pydantic model or builtin types, or give the client a "
         "payload converter"

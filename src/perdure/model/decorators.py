@@ -19,6 +19,7 @@ from perdure.model.definitions import (
 from perdure.model.determinism import check_determinism
 from perdure.model.errors import DefinitionError
 from perdure.model.messages import QUERY_MARK, SIGNAL_MARK, is_query, is_signal, query_name, signal_name
+from perdure.model.names import check_name
 from perdure.model.options import ActivityOptions, ActivityOptionsDict, check_names
 from perdure.model.suggestions import missing_attribute, unknown_option
 
@@ -72,6 +73,8 @@ class _Activity:
         parameter may be an ActivityContext. The options hold for every call that does not say otherwise.
         """
         check_names("@activity", options, ActivityOptions, also=frozenset({"name", "cpu_bound"}))
+        if name is not None:
+            check_name(name, "the activity's name", '@activity(name="charge")')
         made = ActivityOptions(**options)
         if fn is None:
             return partial(_define_activity, name=name, cpu_bound=cpu_bound, options=made)
@@ -158,6 +161,8 @@ class _Workflow:
         """
         if unknown:
             raise unknown_option("@workflow", unknown, ("name",), "workflow")
+        if name is not None:
+            check_name(name, "the workflow's name", '@workflow(name="order")')
         if fn is None:
             return partial(_define_workflow, name=name)
         if isinstance(fn, str):
@@ -223,6 +228,8 @@ def _define_workflow(fn: Any, name: str | None) -> Any:
             f"{fn.name} is already {'an activity' if isinstance(fn, ActivityDefinition) else 'a workflow'}; use one decorator"
         )
     label = getattr(fn, "__name__", repr(fn))
+    if inspect.isasyncgenfunction(fn):
+        raise DefinitionError(f"workflow {label} is a generator (it has a yield); return a value, and show progress with ctx.set_query_handler")
     if not inspect.iscoroutinefunction(fn):
         raise DefinitionError(f"workflow {label} must be an `async def`; write `async def {label}(ctx, …)`, or a class with an async `run`")
     check_determinism(fn)

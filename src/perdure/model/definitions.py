@@ -285,8 +285,9 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         raise DefinitionError(f"{name} is a workflow, not an activity; run it as a child with ctx.execute_child_workflow({name}, …)")
     if inspect.iscoroutine(of):
         of.close()
+        name = "charge" if of.__name__ == "execute_activity" else of.__name__
         raise DefinitionError(
-            f"{of.__name__}(…) was called; pass the activity itself and its arguments after it: execute_activity({of.__name__}, …)"
+            f"an activity was called; pass the activity itself and its arguments after it: ctx.execute_activity({name}, …)"
         )
     if hasattr(of, "__temporal_activity_definition"):
         raise DefinitionError(f"{name} is defined with temporalio's @activity.defn; define it with perdure's @activity")

@@ -220,6 +220,8 @@ def _read_terminated(text: str, failure: Failure, converter: PayloadConverter) -
 
 
 def _read_server(text: str, failure: Failure, converter: PayloadConverter) -> PerdureError:
+    if text.endswith("exceeds size limit."):  # `failure_of` keeps what the engine wrote
+        text = f"{text.rstrip('.')}; store large data elsewhere and return its key"
     return errors.ServerFailure(text, non_retryable=failure.server_failure_info.non_retryable)
 
 

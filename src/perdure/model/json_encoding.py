@@ -7,6 +7,7 @@ it is left out here; everything else of it (dataclasses inside lists, tuples and
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -64,6 +65,8 @@ class _Encoder(AdvancedJSONEncoder):
         dump = getattr(o, "model_dump", None)
         if dump is not None and hasattr(kind, "__pydantic_serializer__"):
             return dump(mode="json")
+        if isinstance(o, io.IOBase):
+            raise TypeError("an open file stays in its process; pass its path, or what is in it")
         return super().default(o)
 
 

@@ -6,16 +6,17 @@ Durations are seconds or `timedelta`. A wrong name or value is refused when the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import temporalio.common
 from temporalio.common import Priority, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from perdure.model.durations import Duration, set_duration, to_ns, to_seconds
 from perdure.model.errors import UsageError
+from perdure.model.names import check_name
 from perdure.model.retry import RetryPolicy
 from perdure.model.suggestions import unknown_option
 
@@ -163,9 +164,9 @@ class _Options:
         policy = getattr(self, "retry_policy", None)
         if policy is not None and not isinstance(policy, temporalio.common.RetryPolicy):
             raise UsageError(f"retry_policy is {policy!r}; give a RetryPolicy, as in retry_policy=RetryPolicy(maximum_attempts=3)")
-        queue = getattr(self, "task_queue", None)
-        if queue is not None and (not isinstance(queue, str) or not queue):
-            raise UsageError(f"task_queue is {queue!r}; give the queue's name as a string")
+        for name, check in _CHECKS.items():
+            if (value := getattr(self, name, None)) is not None:
+                check(value, name)
 
     def merged(self: _OptionsT, overrides: Mapping[str, Any]) -> _OptionsT:
         """These options with `overrides` in place of some; UsageError for a name that does not exist."""
@@ -232,6 +233,60 @@ class ChildWorkflowOptions(_Options):
     priority: Priority | None = None
     static_summary: str | None = None
     static_details: str | None = None
+
+
+def _check_enum(kind: type[IntEnum]) -> Callable[[Any, str], None]:
+    def check(value: Any, name: str) -> None:
+        if not isinstance(value, kind):
+            raise UsageError(f"{name} is {value!r}; give one of {', '.join(f'{kind.__name__}.{each.name}' for each in kind)}")
+
+    return check
+
+
+def _check_memo(memo: Any, name: str) -> None:
+    if not isinstance(memo, Mapping) or not all(isinstance(key, str) for key in memo):
+        raise UsageError(f"{name} is {memo!r}; give a dict with strings as keys")
+
+
+def _check_search_attributes(given: Any, name: str) -> None:
+    if isinstance(given, TypedSearchAttributes):
+        return
+    if not isinstance(given, list | tuple) or not all(isinstance(each, SearchAttributePair) for each in cast("list[Any]", given)):
+        raise UsageError(f"{name} is {given!r}; give pairs, as in [SearchAttributePair(SearchAttributeKey.for_keyword('customer'), 'c-1')]")
+
+
+def _check_text(text: Any, name: str) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{name} is {text!r}; give a string")
+
+
+def _check_time(duration: Any, name: str) -> None:
+    if not duration:
+        raise UsageError(f"{name} is {duration!r}; give the seconds that one attempt may take, or leave it out")
+
+
+def _check_priority(priority: Any, name: str) -> None:
+    if not isinstance(priority, Priority):
+        raise UsageError(f"{name} is {priority!r}; give a Priority, as in Priority(priority_key=1)")
+
+
+_CHECKS: Mapping[str, Callable[[Any, str], object]] = {
+    "start_to_close_timeout": _check_time,
+    "task_queue": lambda name, what: check_name(name, what, 'task_queue="orders"'),
+    "activity_id": lambda name, what: check_name(name, what, 'activity_id="charge"'),
+    "request_id": lambda name, what: check_name(name, what, "request_id=str(message.id)"),
+    "id_reuse_policy": _check_enum(WorkflowIdReusePolicy),
+    "id_conflict_policy": _check_enum(WorkflowIdConflictPolicy),
+    "cancellation_type": _check_enum(CancellationType),
+    "parent_close_policy": _check_enum(ParentClosePolicy),
+    "memo": _check_memo,
+    "search_attributes": _check_search_attributes,
+    "priority": _check_priority,
+    "cron_schedule": _check_text,
+    "static_summary": _check_text,
+    "static_details": _check_text,
+    "summary": _check_text,
+}
 
 
 _WORKFLOW_DURATIONS = ("execution_timeout", "run_timeout", "task_timeout")

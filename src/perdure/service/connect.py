@@ -7,6 +7,7 @@ one. `memory://` is a new engine for each connection; `memory://name` is shared 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -95,14 +96,13 @@ async def _release(shared: _Shared) -> None:
 
 def _key(url: str) -> str | None:
     """What connections share an engine by; None for an engine of its own. UnknownEngine when the URL names none."""
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnknownEngine(f"the URL is {url!r}; give a string, as in sqlite:///perdure.db")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise UnknownEngine(
-            f"{url!r} is not a URL; for a SQLite file say sqlite:///{url or 'perdure.db'}, for an engine in memory memory://"
-        )
+        raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say {_file_url(url)}, for an engine in memory memory://")
     if scheme not in SCHEMES:
-        known = " and ".join(f"{each}://" for each in SCHEMES)
-        raise UnknownEngine(f"there is no engine for {scheme}:// in this release; it has {known}")
+        raise UnknownEngine(f"there is no engine for {scheme}:// in this release; say {_file_url(url)} for a SQLite file, or memory://")
     if scheme == "memory":
         name = rest.strip("/")
         return f"memory://{name}" if name else None
@@ -110,6 +110,14 @@ def _key(url: str) -> str | None:
     if path == ":memory:":
         raise UnknownEngine("for an engine in memory say memory://")
     return f"sqlite:{os.path.realpath(path)}"
+
+
+def _file_url(wrong: str) -> str:
+    """The SQLite URL that was probably meant."""
+    scheme, separator, rest = wrong.partition("://")
+    path = rest if separator else wrong.removeprefix("sqlite:").removeprefix("sqlite")
+    meant = difflib.get_close_matches(scheme, SCHEMES) if separator else path.endswith((".db", ".sqlite", ".sqlite3"))
+    return f"sqlite:///{path.lstrip('/')}" if meant and path else DEFAULT_URL
 
 
 async def _open(url: str, clock: Clock | None) -> Engine:
