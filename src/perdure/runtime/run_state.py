@@ -138,11 +138,18 @@ class RunState:
 
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
-            self.finish(Complete(self.converter.encode_values([await run(*arguments)])))
+            self.finish(Complete([self._encode_result(await run(*arguments))]))
         except (Evicted, GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self.ended_with(error)
+
+    def _encode_result(self, result: Any) -> Payload:
+        try:
+            return self.converter.to_payload(result)
+        except InvalidInput as error:
+            refused = InvalidInput(f"the result of workflow {self.definition.name} cannot be stored: {error}")
+            raise refused from error.__cause__
 
     def ended_with(self, error: BaseException) -> None:
         """The workflow's own code has raised `error`."""

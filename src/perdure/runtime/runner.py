@@ -28,7 +28,7 @@ from temporalio.api.workflowservice.v1.request_response_pb2 import (
 
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import WorkflowDefinition
-from perdure.model.errors import NondeterminismError, PerdureError
+from perdure.model.errors import NondeterminismError, PerdureError, UsageError
 from perdure.runtime import guard
 from perdure.runtime.applying import APPLY, SIGNALED, apply_signal
 from perdure.runtime.commands import COMMAND_EVENTS, Command
@@ -101,7 +101,12 @@ class WorkflowRunner:
         self._check_continues(events, task)
         try:
             self.replay(events, task.started_event_id)
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except SystemExit as error:
+            text = f"workflow code called sys.exit({error.code}), which would end the worker; raise ApplicationError to fail the workflow"
+            return self._failed(task, UsageError(text))
+        except BaseException as error:
             return self._failed(task, error)
         if task.HasField("query"):
             return self._answer_query(task)
@@ -272,7 +277,7 @@ class WorkflowRunner:
             self._answer_queries(task.queries, request.query_results)
         return request
 
-    def _failed(self, task: PollWorkflowTaskQueueResponse, error: Exception) -> Completion:
+    def _failed(self, task: PollWorkflowTaskQueueResponse, error: BaseException) -> Completion:
         self.error = error
         failure = self._converter.to_failure(error)
         self.evict()
