@@ -76,7 +76,8 @@ HISTORY_EVENTS_MAX = 4_096
 """No history of an import gets longer."""
 
 _EVENTS_PER_CHUNK = 12  # scheduled, started, completed and a workflow task, twice: a failed chunk is recorded by a second activity
-_PLANNED_AT_ONCE = 200  # chunks; bounds the payload of one plan
+_PLANNED_CHUNKS_MAX = 200  # bounds the payload of one plan
+_PLANNED_ROWS_MAX = 200_000  # bounds the time until the first chunk starts
 _FAILURES_KEPT = 20  # reasons in the report; all of them are in the sink
 _RESUMED_KEPT = 100
 
@@ -174,9 +175,10 @@ def survey_file(ctx: ActivityContext, source: CsvFile, required: tuple[str, ...]
 
 
 @activity
-def plan_chunks(source: CsvFile, offset: int, row: int, chunk_size: int) -> list[Range]:
+def plan_chunks(ctx: ActivityContext, source: CsvFile, offset: int, row: int, chunk_size: int) -> list[Range]:
     """The next chunks, from a byte on."""
-    return plan_ranges(source, offset, row, chunk_size, _PLANNED_AT_ONCE)
+    chunks = max(1, min(_PLANNED_CHUNKS_MAX, _PLANNED_ROWS_MAX // chunk_size))
+    return plan_ranges(source, offset, row, chunk_size, chunks, ctx.heartbeat)
 
 
 IMPORT_ACTIVITIES = (survey_file, plan_chunks)

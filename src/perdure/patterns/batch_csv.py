@@ -166,14 +166,21 @@ def count_rows(source: CsvFile, seen: Callable[[int], object] = lambda _rows: No
     return rows
 
 
-def plan_ranges(source: CsvFile, start: int, first_row: int, rows: int, limit: int) -> list[Range]:
-    """At most `limit` ranges of `rows` records each, from byte `start` on, where record `first_row` begins; none at the end of the file."""
+def plan_ranges(
+    source: CsvFile, start: int, first_row: int, rows: int, limit: int, seen: Callable[[int], object] = lambda _rows: None
+) -> list[Range]:
+    """At most `limit` ranges of `rows` records each, from byte `start` on, where record `first_row` begins; none at the end of the file.
+
+    `seen` hears of every 10,000 records.
+    """
     check_unchanged(source)
     ranges: list[Range] = []
     begin, count = start, 0
     with open(source.path, "rb") as file:
         for record in scan(file, start, source.size, source):
             count += 1
+            if count % 10_000 == 0:
+                seen(count)
             if count == rows:
                 ranges.append(Range(begin, record.end, first_row, count))
                 begin, first_row, count = record.end, first_row + count, 0
