@@ -1,11 +1,14 @@
 """Group commit: what is ready now becomes durable together, and only then is anything told.
 
-The event loop submits entries; one writer thread takes all that wait, hands them to the storage as one group (one flush to
-disk), and the answers come back to the loop in the order of submission. While a group is being written the next one
-gathers, so an idle engine pays one flush of latency and a busy one shares it.
+What one turn of the event loop submits is handed to the writer thread at the end of the turn; the writer takes all that has been
+handed over, gives it to the storage as one group (one flush to disk), and the answers come back to the loop in the order of
+submission. While a group is being written the next one gathers, so an idle engine pays one flush of latency and a busy one
+shares it.
 
 The rule a newcomer would get wrong: an entry's callback runs on the loop, after durability, and callbacks of one run never
-overtake each other. The writer shares the interpreter's lock with the loop, so it does little else than call the storage.
+overtake each other. The writer shares the interpreter's lock with the loop, so it does little else than call the storage, and
+is not woken in the middle of a turn: it would take the lock for a group of one (chains of 50 workflows: 3 transactions in a
+group instead of 40).
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from perdure.model.errors import StorageError
@@ -24,7 +26,7 @@ from perdure.storage.contract import Committed, Transaction, WorkflowStorage
 logger = logging.getLogger("perdure.engine")
 
 GROUP_TRANSACTIONS_MAX = 512
-"""In one database transaction: more would delay the first of them for no gain in throughput."""
+"""In one database transaction, but for the turn that passes it: more would delay the first of them for no gain in throughput."""
 
 
 class Entry(NamedTuple):
@@ -40,11 +42,11 @@ class Committer:
     def __init__(self, storage: WorkflowStorage) -> None:
         self._storage = storage
         self._loop = asyncio.get_running_loop()
-        self._gathering: deque[Entry] = deque()
+        self._gathering: list[Entry] = []
+        """What this turn of the loop has submitted."""
+        self._handed_over: SimpleQueue[list[Entry] | None] = SimpleQueue()
+        """Whole turns, for the writer; None: it ends."""
         self._in_flight = 0
-        self._idle_writer = False
-        self._wake: SimpleQueue[bool] = SimpleQueue()
-        self._flush_scheduled = False
         self._settled: asyncio.Future[None] | None = None
         self.groups = 0
         """Groups written since the engine opened; with `transactions`, how well commits are shared."""
@@ -60,14 +62,9 @@ class Committer:
     def submit(self, transaction: Transaction, done: Callable[[Committed], None]) -> None:
         """Queues a transaction; `done` is called on the loop with what became of it."""
         self._in_flight += 1
+        if not self._gathering:
+            self._loop.call_soon(self._hand_over)
         self._gathering.append(Entry(transaction, done))
-        if self._thread is None:
-            if not self._flush_scheduled:
-                self._flush_scheduled = True
-                self._loop.call_soon(self._flush_inline)
-        elif self._idle_writer:
-            self._idle_writer = False
-            self._wake.put(True)
 
     async def settle(self) -> None:
         """Waits until everything that was submitted has been answered."""
@@ -79,38 +76,39 @@ class Committer:
     def close(self) -> None:
         """Ends the writer; call `settle` first."""
         if self._thread is not None and self._thread.is_alive():
-            self._wake.put(False)
+            self._handed_over.put(None)
             self._thread.join()
 
-    def _flush_inline(self) -> None:
-        self._flush_scheduled = False
-        group = self._take_group()
-        self._answer(group, self._commit(group))
-        if self._gathering and not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush_inline)
-
-    def _take_group(self) -> list[Entry]:
-        # The two ends of a deque may be used by two threads; a list that is swapped would lose what is appended meanwhile.
-        take = self._gathering.popleft
-        return [take() for _ in range(min(len(self._gathering), GROUP_TRANSACTIONS_MAX))]
+    def _hand_over(self) -> None:
+        """The turn is over."""
+        turn, self._gathering = self._gathering, []
+        if self._thread is None:
+            self._answer(turn, self._commit(turn))
+        else:
+            self._handed_over.put(turn)
 
     def _write_groups(self) -> None:
         """The writer thread."""
-        while True:
-            if not self._gathering:
-                self._idle_writer = True
-                # An entry that came in between has seen either the flag (and wakes us) or is seen here.
-                if not self._gathering and not self._wake.get():
-                    return
-                self._idle_writer = False
-                continue
-            group = self._take_group()
+        while (group := self._next_group()) is not None:
             answers = self._commit(group)
             try:
                 self._loop.call_soon_threadsafe(self._answer, group, answers)
             except RuntimeError:  # the loop has been closed under us: nobody is left to be told
                 return
+
+    def _next_group(self) -> list[Entry] | None:
+        """All turns that have been handed over, up to the bound; waits for one. None: nothing comes any more."""
+        group = self._handed_over.get()
+        while group is not None and len(group) < GROUP_TRANSACTIONS_MAX:
+            try:
+                turn = self._handed_over.get_nowait()
+            except Empty:
+                break
+            if turn is None:
+                self._handed_over.put(None)  # after this group
+                break
+            group.extend(turn)
+        return group
 
     def _commit(self, group: list[Entry]) -> list[Committed]:
         self.groups += 1
