@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_a_killed_import_loses_no_row_and_stores_none_twice(tmp_path: Path) -> N
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_the_figures_are_those_of_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_figures_are_those_of_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     work = work_in(tmp_path, 12_000)
     for _ in range(2):  # it can be run twice without cleaning up
         assert run_demo(work.engine, work.csv, True) == 0
@@ -146,7 +148,8 @@ def test_the_readmes_program_goes_on_where_it_was_killed(tmp_path: Path, source:
 def test_ctrl_c_ends_the_demo_and_its_process(tmp_path: Path) -> None:
     write_sample_csv(tmp_path / "users.csv", 30_000)
     command = [sys.executable, "-m", "perdure.cli", "demo", "--engine", "sqlite:///engine.db", "--csv", "users.csv"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         started = next(line for line in process.stdout if "run in process" in line)
         process.send_signal(signal.SIGINT)
