@@ -149,6 +149,8 @@ class ActivityExecutor:
 
     async def _ended_badly(self, attempt: Attempt, error: BaseException, heartbeat: Sequence[Payload] | None) -> None:
         task, reason = attempt.task, attempt.cancel_reason
+        if isinstance(error, SystemExit):
+            error = ApplicationError(f"The activity called sys.exit({error.code}); raise an error to fail it.", type="SystemExit")
         if not isinstance(error, asyncio.CancelledError | ActivityCancelled):
             _log_failure(task, error)
             await self._reports.failed(task, error, heartbeat, attempt.stack_trace)

@@ -34,7 +34,7 @@ from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import WorkflowDefinition
 from perdure.model.durations import set_duration
-from perdure.model.errors import ApplicationError
+from perdure.model.errors import ApplicationError, PerdureError
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.runtime.options import RunnerOptions
 from perdure.runtime.runner import CacheMiss, Completion, WorkflowRunner
@@ -233,14 +233,17 @@ class WorkflowTaskHandler:
     def _log_failure(
         self, task: PollWorkflowTaskQueueResponse, error: BaseException | None, request: RespondWorkflowTaskFailedRequest
     ) -> None:
+        text = str(error) if error is not None and str(error) else request.failure.message or type(error).__name__
+        or_fail = "" if error is None or isinstance(error, PerdureError) else ", or raise ApplicationError where the workflow is to fail"
         logger.error(
             "The workflow %s (%s, run %s) cannot go on: %s. "
-            "It stays where it is and is tried again (this was attempt %d); mend the code and start the worker anew.",
+            "It stays where it is and is tried again (this was attempt %d); mend the code and start the worker anew%s.",
             task.workflow_execution.workflow_id,
             task.workflow_type.name,
             task.workflow_execution.run_id,
-            str(error) if error is not None and str(error) else request.failure.message or type(error).__name__,
+            text.rstrip("."),
             task.attempt,
+            or_fail,
             exc_info=None if error is None else (type(error), error, error.__traceback__),
         )
 
