@@ -229,7 +229,9 @@ def _define_workflow(fn: Any, name: str | None) -> Any:
         )
     label = getattr(fn, "__name__", repr(fn))
     if inspect.isasyncgenfunction(fn):
-        raise DefinitionError(f"workflow {label} is a generator (it has a yield); return a value, and show progress with ctx.set_query_handler")
+        raise DefinitionError(
+            f"workflow {label} is a generator (it has a yield); return a value, and show progress with ctx.set_query_handler"
+        )
     if not inspect.iscoroutinefunction(fn):
         raise DefinitionError(f"workflow {label} must be an `async def`; write `async def {label}(ctx, …)`, or a class with an async `run`")
     check_determinism(fn)

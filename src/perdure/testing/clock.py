@@ -52,7 +52,12 @@ class ManualClock:
     async def sleep_until(self, when_ns: int) -> None:
         """Returns once the clock has come to `when_ns`."""
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        call = self.call_at(when_ns, lambda: reached.done() or reached.set_result(None))
+
+        def reach() -> None:
+            if not reached.done():
+                reached.set_result(None)
+
+        call = self.call_at(when_ns, reach)
         try:
             await reached
         finally:
