@@ -118,7 +118,9 @@ async def until_cancelled(ctx: WorkflowContext) -> str:
 @workflow
 async def impatient(ctx: WorkflowContext, number: int) -> int:
     """Races a short timer against a long one, and cancels the loser."""
-    done, waiting = await asyncio.wait([ctx.sleep(0.01), ctx.sleep(1000)], return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait(
+        [asyncio.create_task(ctx.sleep(seconds)) for seconds in (0.01, 1000)], return_when=asyncio.FIRST_COMPLETED
+    )
     for each in waiting:
         each.cancel()
     return number + len(done)
