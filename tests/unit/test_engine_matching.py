@@ -104,11 +104,11 @@ async def test_reserve_takes_a_poller_once_and_release_gives_it_back() -> None:
     f = Fixture()
     poll = f.poll()
     await turn()
-    poller = f.matching.reserve(KEY)
+    poller = f.matching.reserve(*KEY)
     assert poller is not None
-    assert f.matching.reserve(KEY) is None
+    assert f.matching.reserve(*KEY) is None
     poller.release()
-    again = f.matching.reserve(KEY)
+    again = f.matching.reserve(*KEY)
     assert again is poller
     again.deliver("task")
     assert await poll == "task"
@@ -118,7 +118,7 @@ async def test_nothing_is_reserved_past_tasks_that_wait() -> None:
     f = Fixture()
     f.matching.queue(KEY).ready.append(ReadyTask("older", 1))
     f.matching.queue(KEY).pollers.clear()
-    assert f.matching.reserve(KEY) is None
+    assert f.matching.reserve(*KEY) is None
 
 
 async def test_a_poll_ends_empty_after_its_time() -> None:

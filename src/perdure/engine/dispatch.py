@@ -76,9 +76,8 @@ class Dispatch:
 
     # What became durable.
 
-    def on_durable(self, live: LiveRun, outcome: Outcome) -> None:
+    def on_durable(self, live: LiveRun, outcome: Outcome, due: int | None) -> None:
         """Carries out the effects of a transaction."""
-        run = live.run
         if outcome.effects:
             for effect in outcome.effects:
                 self._carry_out(live, effect)
@@ -91,7 +90,7 @@ class Dispatch:
                     waiter.set_result(True)
             live.drained.clear()
         self.history.on_durable(live, outcome)
-        self.timers.set(run.run_id, run.next_due())
+        self.timers.set(live.run.run_id, due)
 
     def _carry_out(self, live: LiveRun, effect: Any) -> None:
         kind = type(effect)
@@ -244,10 +243,10 @@ class Dispatch:
         self.spawn(self._read_overflow(queue))
 
     async def _read_overflow(self, queue: TaskQueue) -> None:
-        name = queue.key.name if queue.normal_name is None else queue.key.name + STICKY_MARK
+        namespace = queue.key.namespace if queue.normal_name is None else queue.key.namespace + STICKY_MARK
         found = await self._persist(
             lambda: self._runs.waiting(
-                queue_key(queue.key.namespace, name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
+                queue_key(namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
             )
         )
         found = found or []

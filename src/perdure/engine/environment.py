@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from perdure.engine.core import TaskKind
-from perdure.engine.matching import Matching, Poller, QueueKey
+from perdure.engine.matching import Matching, Poller
 from perdure.model.clock import Clock
 from perdure.model.ids import new_run_id, uuid4_text
 
@@ -38,7 +38,7 @@ class Environment:
         """A poller of the queue that waits now, taken out of it; None if none does."""
         if self.matching is None:
             return None
-        poller = self.matching.reserve(QueueKey(kind, namespace, queue))
+        poller = self.matching.reserve(kind, namespace, queue)
         if poller is not None:
             self._reserved.append(poller)
         return poller

@@ -99,23 +99,34 @@ def rpc(method: Method[Request, Response]) -> Method[Request, Response]:
     async def answer(self: Frontend, request: Request) -> Response:
         if self.engine.closed:
             raise unavailable("the engine is closed")
+        try:
+            return await method(self, request)
+        except RpcError:
+            raise
+        except Exception as error:
+            raised = error
         for _ in range(STALE_MAX):
+            if not isinstance(raised, StaleRun):
+                raise _refusal(method.__name__, raised) from raised
             try:
                 return await method(self, request)
             except RpcError:
                 raise
-            except StaleRun:
-                continue
-            except StorageError as error:
-                logger.warning("%s could not read the storage: %s", method.__name__, error)
-                raise unavailable(f"the storage could not be read: {error}") from error
             except Exception as error:
-                reference = uuid4_text()
-                logger.exception("%s failed; reference %s", method.__name__, reference)
-                raise internal(f"{method.__name__} failed in the engine; its log says why under reference {reference}") from error
+                raised = error
         raise unavailable("the workflow is being changed by others all the time; try again")
 
     return answer
+
+
+def _refusal(method: str, error: Exception) -> RpcError:
+    """What to answer when a method raised something else than a refusal."""
+    if isinstance(error, StorageError):
+        logger.warning("%s could not read the storage: %s", method, error)
+        return unavailable(f"the storage could not be read: {error}")
+    reference = uuid4_text()
+    logger.error("%s failed; reference %s", method, reference, exc_info=error)
+    return internal(f"{method} failed in the engine; its log says why under reference {reference}")
 
 
 class Frontend:
@@ -218,14 +229,10 @@ class Frontend:
     @rpc
     async def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse:
         """Waits for a workflow task; an empty message when there was none for a minute."""
-        name = self._polled_queue(request.namespace, request.task_queue.name)
-        sticky = request.task_queue.kind == _STICKY
-        task = await self.engine.matching.poll(
-            QueueKey(TaskKind.WORKFLOW, request.namespace, name),
-            request.identity,
-            self._in_process,
-            (request.task_queue.normal_name or name) if sticky else None,
-        )
+        queue = request.task_queue
+        key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
+        normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
+        task = await self.engine.matching.poll(key, request.identity, self._in_process, normal_name)
         return PollWorkflowTaskQueueResponse() if task is None else task
 
     @rpc
@@ -281,8 +288,7 @@ class Frontend:
     @rpc
     async def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse:
         """Waits for an activity; an empty message when there was none for a minute."""
-        name = self._polled_queue(request.namespace, request.task_queue.name)
-        key = QueueKey(TaskKind.ACTIVITY, request.namespace, name)
+        key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
         task = await self.engine.matching.poll(key, request.identity, self._in_process, None)
         return PollActivityTaskQueueResponse() if task is None else task
 
@@ -317,9 +323,8 @@ class Frontend:
     @rpc
     async def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
         """Who polls a queue now."""
-        name = self._polled_queue(request.namespace, request.task_queue.name)
-        activities = request.task_queue_type == TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-        queue = self.engine.matching.find(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, request.namespace, name))
+        kind = TaskKind.ACTIVITY if request.task_queue_type == TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY else TaskKind.WORKFLOW
+        queue = self.engine.matching.find(self._polled_queue(kind, request.namespace, request.task_queue.name))
         response = DescribeTaskQueueResponse()
         if queue is not None:
             for identity in dict.fromkeys(poller.identity for poller in queue.pollers if not poller.future.done()):
@@ -334,11 +339,11 @@ class Frontend:
                 raise invalid_argument("Namespace not set on request.")
             raise namespace_not_found(namespace)
 
-    def _polled_queue(self, namespace: str, name: str) -> str:
+    def _polled_queue(self, kind: TaskKind, namespace: str, name: str) -> QueueKey:
         self._namespace(namespace)
         if not name:
             raise invalid_argument("TaskQueue is not set on request.")
-        return name
+        return QueueKey(kind, namespace, name)
 
     async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
         self._namespace(namespace)

@@ -35,10 +35,23 @@ LOADED_TOGETHER_MAX = 64
 class LiveRun:
     """A run in memory."""
 
-    __slots__ = ("close_event", "drained", "durable_next_event_id", "durable_version", "evicted", "in_flight", "run", "version", "waiting")
+    __slots__ = (
+        "close_event",
+        "drained",
+        "durable_next_event_id",
+        "durable_version",
+        "evicted",
+        "in_flight",
+        "key",
+        "run",
+        "version",
+        "waiting",
+    )
 
     def __init__(self, run: Run, version: int, close_event: HistoryEvent | None = None) -> None:
         self.run = run
+        self.key = run_id_bytes(run.run_id)
+        """The run id as the storage has it."""
         self.version = version
         """Of the last transaction that was submitted, durable or not."""
         self.durable_version = version

@@ -209,23 +209,26 @@ class Matching:
         self._hand_over = hand_over
         self._take_back = take_back
         self._read_overflow = read_overflow
-        self._queues: dict[QueueKey, TaskQueue] = {}
+        self._queues: tuple[dict[tuple[str, str], TaskQueue], ...] = tuple({} for _ in range(max(TaskKind) + 1))
+        """By kind, namespace and name. (Not by `QueueKey`: the hash of an enum's member is a call to Python code.)"""
         self._closed = False
 
     def queue(self, key: QueueKey) -> TaskQueue:
         """The queue of this name."""
-        queue = self._queues.get(key)
+        kind, namespace, name = key
+        queue = self._queues[kind].get((namespace, name))
         if queue is None:
-            queue = self._queues[key] = TaskQueue(self, key)
+            queue = self._queues[kind][namespace, name] = TaskQueue(self, key)
         return queue
 
     def find(self, key: QueueKey) -> TaskQueue | None:
         """The queue of this name, if anybody has used it."""
-        return self._queues.get(key)
+        kind, namespace, name = key
+        return self._queues[kind].get((namespace, name))
 
     def queues(self) -> list[TaskQueue]:
         """Every queue in use."""
-        return list(self._queues.values())
+        return [queue for table in self._queues for queue in table.values()]
 
     async def poll(self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None) -> Any:
         """Waits for a task: what the engine delivers, or None when the time is over."""
@@ -255,19 +258,19 @@ class Matching:
                 return True
         return False
 
-    def reserve(self, key: QueueKey) -> Poller | None:
+    def reserve(self, kind: TaskKind, namespace: str, name: str) -> Poller | None:
         """Takes a waiting poller for a task that is about to be created.
 
         Tasks that wait already come first: while there are any, nothing is reserved.
         """
-        queue = self._queues.get(key)
+        queue = self._queues[kind].get((namespace, name))
         if queue is None or queue.ready or queue.overflowed or queue.reading:
             return None
         return queue.take_poller()
 
     def sticky_gone(self, key: QueueKey) -> bool:
         """Whether the worker of a sticky queue has to be taken for gone."""
-        queue = self._queues.get(key)
+        queue = self.find(key)
         if queue is None:
             return True
         return not queue.has_poller() and queue.last_poll < self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
@@ -316,20 +319,20 @@ class Matching:
 
     def drop(self, key: QueueKey) -> tuple[list[Any], list[ReadyTask]]:
         """Forgets a sticky queue whose worker has said good-bye; returns its orphans and its ready tasks."""
-        queue = self._queues.pop(key)
+        queue = self._queues[key.kind].pop((key.namespace, key.name))
         queue.end_polls()
         return list(queue.orphans), list(queue.ready)
 
     def close(self) -> None:
         """Answers all polls, and every later one at once."""
         self._closed = True
-        for queue in self._queues.values():
+        for queue in self.queues():
             queue.end_polls()
 
     def forget_if_unused(self, queue: TaskQueue) -> None:
         """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""
         if not (queue.pollers or queue.ready or queue.orphans or queue.overflowed or queue.reading):
-            self._queues.pop(queue.key, None)
+            self._queues[queue.key.kind].pop((queue.key.namespace, queue.key.name), None)
 
     def _note_unpolled(self, queue: TaskQueue) -> None:
         if not queue.last_poll and not queue.warned and queue.normal_name is None and not self._closed:
@@ -339,7 +342,7 @@ class Matching:
     def _warn_unpolled(self, queue: TaskQueue) -> None:
         if queue.last_poll or self._closed:
             return
-        polled = sorted({q.key.name for q in self._queues.values() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
+        polled = sorted({q.key.name for q in self.queues() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
         what = "Workflow tasks wait" if queue.key.kind is TaskKind.WORKFLOW else "Activities wait"
         logger.warning(
             '%s on the task queue "%s", which no worker polls; queues with a worker: %s. '

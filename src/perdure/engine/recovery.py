@@ -45,7 +45,7 @@ async def recover(engine: Engine) -> None:
         raise StorageError(f"{storage.url} does not take up the work that was interrupted; see the log, and open it again")
     for key, activities in await read(storage.waiting_queues):
         namespace, name = split_queue_key(key)
-        if name.endswith(STICKY_MARK):
+        if namespace.endswith(STICKY_MARK):
             engine.dispatch.spawn(_leave_sticky_queue(engine, key))
         else:
             queue = engine.matching.queue(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, namespace, name))

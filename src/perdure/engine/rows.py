@@ -6,54 +6,54 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
 from perdure.engine.core import Outcome, Run
 from perdure.engine.core.codes import READY
-from perdure.model.ids import run_id_bytes
 from perdure.storage.contract import ActivityRow, RunRow, RunWrite, VisibilityRow, queue_key
 
-STICKY_MARK = "\x1f"
-"""Follows the name of a sticky queue in a row: on open, what waits on one is known to have lost its worker."""
+STICKY_MARK = "\x1e"
+"""Follows the namespace of a sticky queue in a row: on open, what waits on one is known to have lost its worker.
+
+The namespace, since its names are the engine's own; a queue's name is the user's, and may hold any character.
+"""
 
 
-def run_write(outcome: Outcome, version: int, buffered_before: int) -> RunWrite:
-    """What a transaction writes of a run that stood at `version`; `buffered_before` numbers its buffered events."""
+def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
+    """What a transaction writes of a run that stood at `version`."""
     run = outcome.run
     task = run.task
     queue = incarnation = None
     if task is not None:
         if not task.started_event_id:
-            queue = queue_key(run.namespace, task.queue + STICKY_MARK if task.sticky else task.queue)
+            queue = queue_key(run.namespace + STICKY_MARK if task.sticky else run.namespace, task.queue)
         elif task.in_process:
             incarnation = task.incarnation
-    closed = run.closed
-    row = RunRow(run_id_bytes(run.run_id), version + 1, run.status, run.next_event_id, run.next_due(), queue, incarnation, run.facts())
-    write = RunWrite(row, version, outcome.first_event_id, outcome.history)
-    if closed:
-        write.clear_activities = write.clear_buffered = True
-    else:
-        if outcome.activities:
-            _write_activities(write, outcome)
-        if outcome.buffer_cleared:
-            write.clear_buffered = True
-        if outcome.buffered:
-            write.buffered = [(buffered_before + i, event.SerializeToString()) for i, event in enumerate(outcome.buffered)]
-    if outcome.visibility_changed:
-        write.visibility = visibility_row(run, row.run_id)
-    return write
+    row = RunRow(run_id, version + 1, run.status, run.next_event_id, run.next_due(), queue, incarnation, run.facts())
+    visibility = visibility_row(run, run_id) if outcome.visibility_changed else None
+    if run.closed:
+        return RunWrite(row, version, outcome.first_event_id, outcome.history, (), (), True, True, (), visibility)
+    changed, closed = _activities(outcome) if outcome.activities else ((), ())
+    buffered = _buffered(outcome) if outcome.buffered else ()
+    return RunWrite(
+        row, version, outcome.first_event_id, outcome.history, changed, closed, False, outcome.buffer_cleared, buffered, visibility
+    )
 
 
-def _write_activities(write: RunWrite, outcome: Outcome) -> None:
-    namespace = outcome.run.namespace
+def _activities(outcome: Outcome) -> tuple[list[ActivityRow], list[int]]:
+    """The rows of activities that changed, and the ids of those that are no longer pending."""
+    changed: list[ActivityRow] = []
+    closed: list[int] = []
     for scheduled_event_id, activity in outcome.activities.items():
         if activity is None:
-            write.closed_activities.append(scheduled_event_id)
-        else:
-            write.activities.append(
-                ActivityRow(
-                    scheduled_event_id,
-                    queue_key(namespace, activity.queue) if activity.state == READY else None,
-                    activity.incarnation if activity.in_process else None,
-                    activity.row(),
-                )
-            )
+            closed.append(scheduled_event_id)
+            continue
+        queue = queue_key(outcome.run.namespace, activity.queue) if activity.state == READY else None
+        incarnation = activity.incarnation if activity.in_process else None
+        changed.append(ActivityRow(scheduled_event_id, queue, incarnation, activity.row()))
+    return changed, closed
+
+
+def _buffered(outcome: Outcome) -> list[tuple[int, bytes]]:
+    """The newly buffered events, numbered after those that are in the store."""
+    before = len(outcome.run.buffered) - len(outcome.buffered)
+    return [(before + i, event.SerializeToString()) for i, event in enumerate(outcome.buffered)]
 
 
 def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -30,6 +30,10 @@ from perdure.storage.contract import Committed, CurrentRow, Transaction
 logger = logging.getLogger("perdure.engine")
 
 
+Members: TypeAlias = Sequence[tuple[LiveRun, Outcome, int | None]]
+"""The runs of a transaction, with what was done to each and when it is due then."""
+
+
 class StaleRun(Exception):
     """The storage holds something else than this process believed: load it again, and decide again."""
 
@@ -42,10 +46,10 @@ class Transactions:
         environment: Environment,
         committer: Committer,
         runs: LiveRuns,
-        on_durable: Callable[[LiveRun, Outcome], None],
+        on_durable: Callable[[LiveRun, Outcome, int | None], None],
         on_failed: Callable[[LiveRun, Outcome | None, Committed | None], None],
     ) -> None:
-        """`on_durable` carries out an outcome's effects; `on_failed` hears of
+        """`on_durable` carries out an outcome's effects and sets the run's timer to when it is due; `on_failed` hears of
         a run whose transaction did not become durable (of None, when the core broke)."""
         self.environment = environment
         self._committer = committer
@@ -114,21 +118,24 @@ class Transactions:
 
     def submit(self, live: LiveRun, outcome: Outcome, future: asyncio.Future[None] | None, current: CurrentRow | None = None) -> None:
         """Sends an outcome on its way to the storage; `future` is done when it is durable, or fails."""
-        run = live.run
-        writes = [run_write(outcome, live.version, len(run.buffered) - len(outcome.buffered))]
+        write = run_write(outcome, live.version, live.key)
         live.version += 1
         live.in_flight += 1
-        members = [(live, outcome)]
+        if outcome.new_run is None and outcome.terminated is None:
+            self._committer.submit(Transaction((write,), current), _Commit(self, ((live, outcome, write.row.due),), future))
+            return
+        writes, members = [write], [(live, outcome, write.row.due)]
         for other, added in ((outcome.terminated, False), (outcome.new_run, True)):
             if other is None:
                 continue
             follower = self._member(other, added)
-            writes.append(run_write(other, follower.version, len(other.run.buffered) - len(other.buffered)))
+            write = run_write(other, follower.version, follower.key)
             follower.version += 1
             follower.in_flight += 1
-            members.append((follower, other))
+            writes.append(write)
+            members.append((follower, other, write.row.due))
             if added:
-                current = current_row(other.run, replaces=run)
+                current = current_row(other.run, replaces=live.run)
         self._committer.submit(Transaction(writes, current), _Commit(self, members, future))
 
     def _member(self, outcome: Outcome, added: bool) -> LiveRun:
@@ -155,19 +162,19 @@ class Transactions:
             live.waiting.append((live.version, future))
             await future
 
-    def finish(self, members: list[tuple[LiveRun, Outcome]], answer: Committed, future: asyncio.Future[None] | None) -> None:
+    def finish(self, members: Members, answer: Committed, future: asyncio.Future[None] | None) -> None:
         """What follows the storage's answer."""
-        for live, _ in members:
+        for live, _, _ in members:
             live.in_flight -= 1
         if answer is Committed.YES:
             error = None
-            for live, outcome in members:
+            for live, outcome, due in members:
                 live.durable_version += 1
                 live.durable_next_event_id = outcome.first_event_id + len(outcome.events)
-                self._on_durable(live, outcome)
+                self._on_durable(live, outcome, due)
         else:
             error = self._not_durable(members, answer)
-        for live, _ in members:
+        for live, _, _ in members:
             if live.waiting:
                 _tell_waiting(live, error)
             if live.evicted and not live.in_flight:
@@ -175,8 +182,8 @@ class Transactions:
         if future is not None:
             settle(future, error)
 
-    def _not_durable(self, members: list[tuple[LiveRun, Outcome]], answer: Committed) -> Exception:
-        for live, outcome in members:
+    def _not_durable(self, members: Members, answer: Committed) -> Exception:
+        for live, outcome, _ in members:
             self._runs.evict(live)
             self._on_failed(live, outcome, answer)
         if answer is Committed.CONFLICT:
@@ -191,7 +198,7 @@ class _Commit:
 
     __slots__ = ("_future", "_members", "_transactions")
 
-    def __init__(self, transactions: Transactions, members: list[tuple[LiveRun, Outcome]], future: asyncio.Future[None] | None) -> None:
+    def __init__(self, transactions: Transactions, members: Members, future: asyncio.Future[None] | None) -> None:
         self._transactions = transactions
         self._members = members
         self._future = future

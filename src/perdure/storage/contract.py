@@ -15,7 +15,6 @@ nor delays its neighbours, and UNKNOWN means exactly that: the transaction may h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -86,8 +85,7 @@ class VisibilityRow(NamedTuple):
     """Memo and search attributes, the root and parent run: a serialised `WorkflowExecutionInfo` with these fields alone."""
 
 
-@dataclass(slots=True)
-class RunWrite:
+class RunWrite(NamedTuple):
     """What one transaction writes of one run."""
 
     row: RunRow
@@ -96,23 +94,22 @@ class RunWrite:
     first_event_id: int = 0
     history: bytes = b""
     """A serialised `History`; empty: no event. Joining the bytes of two batches makes one: the storage may do so."""
-    activities: list[ActivityRow] = field(default_factory=list[ActivityRow])
-    closed_activities: list[int] = field(default_factory=list[int])
+    activities: Sequence[ActivityRow] = ()
+    closed_activities: Sequence[int] = ()
     """The scheduled event ids of those that are no longer pending."""
     clear_activities: bool = False
     """All of them go: the run has closed."""
     clear_buffered: bool = False
     """The buffered events so far go, before `buffered` is added."""
-    buffered: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+    buffered: Sequence[tuple[int, bytes]] = ()
     """Number (rising in the run) and serialised `HistoryEvent` of each event that waits for an id."""
     visibility: VisibilityRow | None = None
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """One atomic change: of one run, or of a run and the one that follows or precedes it."""
 
-    writes: list[RunWrite]
+    writes: Sequence[RunWrite]
     current: CurrentRow | None = None
 
 
