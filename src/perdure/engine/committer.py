@@ -7,7 +7,7 @@ shares it.
 
 The rule a newcomer would get wrong: an entry's callback runs on the loop, after durability, and callbacks of one run never
 overtake each other. The writer shares the interpreter's lock with the loop, so it does little else than call the storage, and
-is not woken in the middle of a turn: it would take the lock for a group of one (chains of 50 workflows: 3 transactions in a
+is not woken for every transaction of a turn: it would take the lock for a group of one (chains of 50 workflows: 3 transactions in a
 group instead of 40).
 """
 
@@ -27,6 +27,9 @@ logger = logging.getLogger("perdure.engine")
 
 GROUP_TRANSACTIONS_MAX = 512
 """In one database transaction, but for the turn that passes it: more would delay the first of them for no gain in throughput."""
+
+EARLY_TRANSACTIONS = 16
+"""Of one turn: so many are handed over before its end, while the writer has nothing, so that the loop and the disk work at the same time."""
 
 
 class Entry(NamedTuple):
@@ -62,9 +65,12 @@ class Committer:
     def submit(self, transaction: Transaction, done: Callable[[Committed], None]) -> None:
         """Queues a transaction; `done` is called on the loop with what became of it."""
         self._in_flight += 1
-        if not self._gathering:
+        gathering = self._gathering
+        if not gathering:
             self._loop.call_soon(self._hand_over)
-        self._gathering.append(Entry(transaction, done))
+        gathering.append(Entry(transaction, done))
+        if len(gathering) >= EARLY_TRANSACTIONS and self._thread is not None and self._handed_over.empty():
+            self._hand_over()
 
     async def settle(self) -> None:
         """Waits until everything that was submitted has been answered."""
@@ -80,8 +86,10 @@ class Committer:
             self._thread.join()
 
     def _hand_over(self) -> None:
-        """The turn is over."""
+        """The turn is over, or long enough for the writer to begin."""
         turn, self._gathering = self._gathering, []
+        if not turn:
+            return
         if self._thread is None:
             self._answer(turn, self._commit(turn))
         else:
