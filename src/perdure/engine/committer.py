@@ -29,7 +29,7 @@ GROUP_TRANSACTIONS_MAX = 512
 """In one database transaction, but for the turn that passes it: more would delay the first of them for no gain in throughput."""
 
 EARLY_TRANSACTIONS = 16
-"""Of one turn: so many are handed over before its end, while the writer has nothing, so that the loop and the disk work at the same time."""
+"""So many of one turn are handed over before its end, while the writer has nothing: the loop and the disk work at the same time."""
 
 
 class Entry(NamedTuple):
