@@ -62,8 +62,12 @@ class DataConverter:
             raise _cannot_decode(payload, type_hint, "", error) from error
 
     def _decode(self, payload: Payload, type_hint: Any) -> Any:
-        if self._fast and payload.metadata["encoding"] == b"json/plain":
-            return decode_json(payload.data, type_hint)
+        if self._fast:
+            encoding = payload.metadata["encoding"]
+            if encoding == b"json/plain":
+                return decode_json(payload.data, type_hint)
+            if encoding == b"binary/null" and not payload.data:
+                return None
         return self.payload_converter.from_payload(payload, type_hint)
 
     def encode_values(self, values: Sequence[Any], names: Sequence[str] = (), where: str = "") -> list[Payload]:

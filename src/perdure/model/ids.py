@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from binascii import hexlify, unhexlify
+from binascii import unhexlify
+from functools import lru_cache
 
 __all__ = ["new_run_id", "run_id_bytes", "run_id_text", "uuid4_text"]
+
+RECENT_IDS_MAX = 2048
+"""Run ids whose other form is remembered: a transaction asks for that of its run several times. The least recently used go first."""
 
 _random = random.Random()
 _bits = _random.getrandbits
@@ -28,7 +32,7 @@ os.register_at_fork(after_in_child=_seed)
 
 
 def _text(number: int) -> str:
-    h = f"{number:032x}"
+    h = number.to_bytes(16).hex()
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
@@ -56,6 +60,7 @@ def uuid4_text() -> str:
     return _text(_bits(128) & ~(0xF << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62)
 
 
+@lru_cache(RECENT_IDS_MAX)
 def run_id_bytes(text: str) -> bytes:
     """The 16 bytes of a UUID's text; ValueError when it is none."""
     raw = unhexlify(text.replace("-", ""))
@@ -64,7 +69,8 @@ def run_id_bytes(text: str) -> bytes:
     return raw
 
 
+@lru_cache(RECENT_IDS_MAX)
 def run_id_text(raw: bytes) -> str:
     """The text of a UUID's 16 bytes."""
-    h = hexlify(raw).decode()
+    h = raw.hex()
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

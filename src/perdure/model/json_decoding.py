@@ -73,8 +73,17 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
     if _has_pydantic(hint):
         validate: Callable[[bytes], Any] = _pydantic_adapter(hint).validate_json
         return validate
+    if hint is Any:
+        return _loads
+    if any(hint is each for each in _BUILTINS):
+        return functools.partial(_load_builtin, hint)
     plan = _plan(hint)
     return lambda data: plan(_loads(data))
+
+
+def _load_builtin(kind: type, data: bytes) -> Any:
+    value = _loads(data)
+    return value if type(value) is kind else value_to_type(kind, value)
 
 
 def _through_temporalio(hint: Any, data: bytes) -> Any:
@@ -103,6 +112,16 @@ def _expect(kind: type, value: Any) -> Any:
 
 
 _BUILTINS = (str, bool, int, float)
+_NONE = type(None)
+
+
+def _taken_as_they_are(hint: Any) -> frozenset[type]:
+    """The exact types of values that are what the hint asks for, without a look at its plan: of `str`, `str | None` and the like."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    builtin = [each for each in options if each is not _NONE]
+    if len(builtin) != 1 or not any(builtin[0] is each for each in _BUILTINS):
+        return frozenset()
+    return frozenset(options)
 
 
 def _plan(hint: Any) -> Plan:
@@ -160,7 +179,7 @@ class _DataclassPlan:
 
     def __init__(self, hint: type) -> None:
         self._hint = hint
-        self._fields: list[tuple[str, Plan]] | None = None
+        self._fields: list[tuple[str, frozenset[type], Plan]] | None = None
         self._plain_init = all(field.init for field in dataclasses.fields(hint))
 
     def __call__(self, value: Any) -> Any:
@@ -169,13 +188,16 @@ class _DataclassPlan:
         fields = self._fields
         if fields is None:
             hints = get_type_hints(self._hint)
-            fields = self._fields = [(f.name, _plan(hints[f.name])) for f in dataclasses.fields(self._hint)]
+            types_of = [(field.name, hints[field.name]) for field in dataclasses.fields(self._hint)]
+            fields = self._fields = [(name, _taken_as_they_are(of), _plan(of)) for name, of in types_of]
         given: dict[str, Any] = {}
         present = cast("dict[str, Any]", value)
         get = present.get
-        for name, plan in fields:
+        for name, as_they_are, plan in fields:
             part = get(name, _MISSING)
-            if part is not _MISSING:
+            if type(part) in as_they_are:
+                given[name] = part
+            elif part is not _MISSING:
                 try:
                     given[name] = plan(part)
                 except Exception as error:

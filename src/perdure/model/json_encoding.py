@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json.encoder
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -33,7 +35,7 @@ def _plain(value: Any) -> Any:
         return value
     names = _fields_of.get(kind)
     if names is not None:
-        return {name: _plain(getattr(value, name)) for name in names}
+        return {name: part if type(part := getattr(value, name)) in _ATOMS else _plain(part) for name in names}
     if kind is list:
         return [_plain(each) for each in value]
     if kind is dict:
@@ -70,40 +72,78 @@ class _Encoder(AdvancedJSONEncoder):
         return super().default(o)
 
 
-_encode = _Encoder(separators=(",", ":"), sort_keys=True).encode
+_encoder = _Encoder(separators=(",", ":"), sort_keys=True)
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+_c_encoder: Callable[..., Callable[[Any, int], tuple[str, ...]]] | None = getattr(json.encoder, "c_make_encoder", None)
+
+
+def _encode(value: Any) -> str:
+    """`_encoder.encode(value)`: its C part, which is made for each value there too, without what Python puts around it."""
+    if _c_encoder is None:
+        return _encoder.encode(value)
+    return "".join(_c_encoder({}, _encoder.default, _quoted, None, ":", ",", True, False, True)(value, 0))
+
+
+def _marked(encoding: bytes) -> bytes:
+    payload = Payload()
+    payload.metadata["encoding"] = encoding
+    return payload.SerializeToString()
+
+
+# Parsing these is cheaper than setting a key of a map.
+_JSON_PLAIN, _BINARY_PLAIN, _BINARY_NULL = _marked(b"json/plain"), _marked(b"binary/plain"), _marked(b"binary/null")
+_parse = Payload.FromString
 
 
 def _json_payload(value: Any) -> Payload:
-    payload = Payload()
-    payload.metadata["encoding"] = b"json/plain"
+    payload = _parse(_JSON_PLAIN)
     payload.data = _encode(value).encode()
     return payload
 
 
+def _text_payload(value: str) -> Payload:
+    payload = _parse(_JSON_PLAIN)
+    payload.data = _quoted(value).encode()
+    return payload
+
+
+def _integer_payload(value: int) -> Payload:
+    payload = _parse(_JSON_PLAIN)
+    payload.data = b"%d" % value
+    return payload
+
+
+def _float_payload(value: float) -> Payload:
+    payload = _parse(_JSON_PLAIN)
+    payload.data = (repr(value) if math.isfinite(value) else _encode(value)).encode()
+    return payload
+
+
+def _boolean_payload(value: bool) -> Payload:
+    payload = _parse(_JSON_PLAIN)
+    payload.data = b"true" if value else b"false"
+    return payload
+
+
 def _dataclass_payload(value: Any) -> Payload:
-    payload = Payload()
-    payload.metadata["encoding"] = b"json/plain"
+    payload = _parse(_JSON_PLAIN)
     payload.data = _encode(_plain(value)).encode()
     return payload
 
 
 def _null_payload(value: Any) -> Payload:
-    payload = Payload()
-    payload.metadata["encoding"] = b"binary/null"
-    return payload
+    return _parse(_BINARY_NULL)
 
 
 def _bytes_payload(value: Any) -> Payload:
-    payload = Payload()
-    payload.metadata["encoding"] = b"binary/plain"
+    payload = _parse(_BINARY_PLAIN)
     payload.data = value
     return payload
 
 
 def _pydantic_payload(value: Any) -> Payload:
     """As temporalio's own pydantic converter writes a model."""
-    payload = Payload()
-    payload.metadata["encoding"] = b"json/plain"
+    payload = _parse(_JSON_PLAIN)
     payload.data = value.__pydantic_serializer__.to_json(value)
     return payload
 
@@ -111,7 +151,11 @@ def _pydantic_payload(value: Any) -> Payload:
 _encoders: dict[type, Callable[[Any], Payload]] = {
     type(None): _null_payload,
     bytes: _bytes_payload,
-    **dict.fromkeys((str, int, float, bool, list, dict, tuple), _json_payload),
+    str: _text_payload,
+    int: _integer_payload,
+    float: _float_payload,
+    bool: _boolean_payload,
+    **dict.fromkeys((list, dict, tuple), _json_payload),
 }
 
 
