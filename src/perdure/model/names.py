@@ -14,7 +14,7 @@ NAME_BYTES_MAX = 1000
 
 def check_name(name: Any, what: str, example: str) -> str:
     """The name; UsageError when it cannot be one. `what` begins the sentence, `example` shows what to type."""
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name.strip():
         raise UsageError(f"{what} is {name!r}; give a string that is not empty, as in {example}")
     try:
         size = len(name.encode())
