@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -93,12 +93,10 @@ class ActivityExecutor:
                 task, error if isinstance(error, InvalidInput) else InvalidInput(f"The input cannot be decoded: {error}")
             )
             return
-        attempt = Attempt(task, self._converter, self._make_heartbeats)
-        attempt.worker_stopping = self._stopping
-        await self._run(definition, attempt, arguments)
-
-    async def _run(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> None:
-        task = attempt.task
+        slot = asyncio.current_task(self._loop)
+        attempt = Attempt(task, slot, self._converter, self._make_heartbeats)
+        if self._stopping:
+            attempt.worker_stopping = True
         self._running.add(attempt)
         self._deadlines.watch(attempt, _timeout_ns(task))
         try:
@@ -106,33 +104,28 @@ class ActivityExecutor:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            heartbeat = attempt.finish()
-            self._running.discard(attempt)
-            if isinstance(error, asyncio.CancelledError) and attempt.cancel_reason is None and _loop_ends():
-                raise
-            await absorb_cancellation()
-            await self._ended_badly(attempt, error, heartbeat)
-        else:
-            attempt.finish()
-            self._running.discard(attempt)
-            await absorb_cancellation()
-            refused = await self._reports.completed(task, result)
-            if isinstance(refused, InvalidInput):
-                _log_failure(task, refused)
+            await self._ended_badly(attempt, error)
+            return
+        attempt.finish()
+        self._running.discard(attempt)
+        if slot is not None and slot.cancelling():
+            await absorb_cancellation(slot)
+        refused = await self._reports.completed(task, result)
+        if isinstance(refused, InvalidInput):
+            _log_failure(task, refused)
 
-    async def _call(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> Any:
+    def _call(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> Awaitable[Any]:
+        """The activity, on its way where it is to run."""
         if definition.cpu_bound:
-            attempt.interrupt = partial(_interrupt, attempt, asyncio.current_task(self._loop), self._loop)
-            return await self._processes.run(definition, arguments, attempt, self._loop)
+            return self._processes.run(definition, arguments, attempt, self._loop)
         context = contextvars.copy_context()
         activity = ActivityContext(attempt.task, attempt, self._converter, self._config.task_queue)
-        context.run(current_activity.set, activity)
         if definition.takes_ctx:
             arguments.insert(0, activity)
         if definition.is_async:
-            attempt.interrupt = partial(_interrupt, attempt, asyncio.current_task(self._loop), self._loop)
-            return await run_in_context(context.run(definition.fn, *arguments), context)
-        return await self._call_in_thread(definition.fn, arguments, attempt, context)
+            return run_in_context(context.run(_begin, activity, definition.fn, arguments), context)
+        context.run(current_activity.set, activity)
+        return self._call_in_thread(definition.fn, arguments, attempt, context)
 
     async def _call_in_thread(self, fn: Callable[..., Any], arguments: list[Any], attempt: Attempt, context: contextvars.Context) -> Any:
         if self._threads is None:
@@ -147,8 +140,14 @@ class ActivityExecutor:
             raise ended[1]
         return ended[0]
 
-    async def _ended_badly(self, attempt: Attempt, error: BaseException, heartbeat: Sequence[Payload] | None) -> None:
-        task, reason = attempt.task, attempt.cancel_reason
+    async def _ended_badly(self, attempt: Attempt, error: BaseException) -> None:
+        heartbeat = attempt.finish()
+        self._running.discard(attempt)
+        task, reason, slot = attempt.task, attempt.cancel_reason, attempt.slot
+        if slot is not None and slot.cancelling():
+            if isinstance(error, asyncio.CancelledError) and reason is None:
+                raise error  # not ours: the event loop is torn down, and the engine with it
+            await absorb_cancellation(slot)
         if isinstance(error, SystemExit):
             error = ApplicationError(f"The activity called sys.exit({error.code}); raise an error to fail it.", type="SystemExit")
         if not isinstance(error, asyncio.CancelledError | ActivityCancelled):
@@ -237,25 +236,9 @@ class ActivityExecutor:
         self._processes.close()
 
 
-def _interrupt(attempt: Attempt, runner: asyncio.Task[Any] | None, loop: asyncio.AbstractEventLoop) -> None:
-    """Cancels an async activity where it waits; never in the middle of its own step, where it would come out too late."""
-    if runner is None:
-        return
-    if asyncio.current_task() is runner:
-        loop.call_soon(_cancel_unless_finished, attempt, runner)
-    else:
-        runner.cancel()
-
-
-def _loop_ends() -> bool:
-    """Whether the slot itself is being cancelled, from outside: the event loop is torn down, and the engine with it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _cancel_unless_finished(attempt: Attempt, runner: asyncio.Task[Any]) -> None:
-    if not attempt.finished:
-        runner.cancel()
+def _begin(activity: ActivityContext, fn: Callable[..., Any], arguments: list[Any]) -> Any:
+    current_activity.set(activity)
+    return fn(*arguments)
 
 
 def _outcome(fn: Callable[..., Any], arguments: list[Any]) -> tuple[Any, BaseException | None]:

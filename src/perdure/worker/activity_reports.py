@@ -24,13 +24,13 @@ from perdure.model.conversion import DataConverter
 from perdure.model.errors import ApplicationError, InvalidInput
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
-from perdure.worker.reporting import report
+from perdure.worker.reporting import repeat
 
 __all__ = ["ActivityReports"]
 
 logger = logging.getLogger("perdure.worker")
 
-_WITHOUT_DEADLINE_NS = 600_000_000_000
+_WITHOUT_DEADLINE_SECONDS = 600.0
 """How long a report is repeated for an attempt that has no time-out of its own."""
 
 
@@ -59,7 +59,11 @@ class ActivityReports:
         request.namespace = self._namespace
         if self._converter.codec is not None:
             await payload_codec.encode(request, self._converter.codec)
-        answer = await self._send(self._service.respond_activity_task_completed, request, task)
+        try:
+            await self._service.respond_activity_task_completed(request)
+            return None
+        except RpcError as error:
+            answer = await self._send_again(error, self._service.respond_activity_task_completed, request, task)
         if answer is not None and answer.code is StatusCode.INVALID_ARGUMENT:
             refused = InvalidInput(f"The result of the activity {task.activity_type.name} was refused: {answer.message}")
             await self.failed(task, refused)
@@ -114,14 +118,18 @@ class ActivityReports:
 
     async def _send(self, call: Callable[[Any], Awaitable[Any]], request: Any, task: PollActivityTaskQueueResponse) -> RpcError | None:
         try:
-            await call(request)  # the first try by itself: the way that is always taken stays short
+            await call(request)
             return None
-        except RpcError as first:
-            error = first
+        except RpcError as error:
+            return await self._send_again(error, call, request, task)
+
+    async def _send_again(
+        self, error: RpcError, call: Callable[[Any], Awaitable[Any]], request: Any, task: PollActivityTaskQueueResponse
+    ) -> RpcError | None:
+        """What to do after a first try that ended with `error`; the error that it comes to in the end, if any."""
         try:
-            if error.code is not StatusCode.NOT_FOUND:
-                await report(call, request, self._clock, self._clock.now() + _time_left(task))
-                return None
+            await repeat(error, call, request, self._clock, _seconds_left(task))
+            return None
         except RpcError as last:
             error = last
         if error.code is StatusCode.NOT_FOUND:
@@ -137,6 +145,6 @@ class ActivityReports:
         return error
 
 
-def _time_left(task: PollActivityTaskQueueResponse) -> int:
+def _seconds_left(task: PollActivityTaskQueueResponse) -> float:
     timeout = task.start_to_close_timeout
-    return timeout.seconds * 1_000_000_000 + timeout.nanos or _WITHOUT_DEADLINE_NS
+    return timeout.seconds + timeout.nanos / 1e9 or _WITHOUT_DEADLINE_SECONDS

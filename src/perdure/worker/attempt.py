@@ -35,29 +35,32 @@ _MAKING = threading.Lock()
 class Attempt:
     """An attempt that is running; the line between its `ActivityContext` and the worker."""
 
-    __slots__ = (
-        "_converter", "_make_heartbeats", "cancel_reason", "deadline_ns", "finished", "heartbeats", "interrupt",
-        "invalid_heartbeat", "raises_on_heartbeat",
-        "stack_trace", "task", "worker_stopping",
-    )  # fmt: skip
+    # What most attempts never change stands in the class: making one is then cheap.
+    cancel_reason: CancelReason | None = None
+    finished = False
+    worker_stopping = False
+    deadline_ns = 0
+    """When the engine has given this attempt up for certain; 0: never."""
+    interrupt: Callable[[], None] | None = None
+    """Delivers a cancellation to where the activity runs, if that is not the slot."""
+    raises_on_heartbeat = False
+    """It runs in a thread, and learns of its cancellation there."""
+    heartbeats: Heartbeats | None = None
+    invalid_heartbeat: InvalidInput | None = None
+    """From another process, where it could not be raised."""
+    stack_trace: str | None = None
+    """Of an exception that was raised in another process."""
 
     def __init__(
-        self, task: PollActivityTaskQueueResponse, converter: DataConverter, make_heartbeats: Callable[[Attempt], Heartbeats]
+        self,
+        task: PollActivityTaskQueueResponse,
+        slot: asyncio.Task[Any] | None,
+        converter: DataConverter,
+        make_heartbeats: Callable[[Attempt], Heartbeats],
     ) -> None:
+        """`slot` is the asyncio task that executes the attempt."""
         self.task = task
-        self.cancel_reason: CancelReason | None = None
-        self.finished = False
-        self.worker_stopping = False
-        self.deadline_ns = 0
-        """When the engine has given this attempt up for certain; 0: never."""
-        self.interrupt: Callable[[], None] | None = None
-        """Delivers a cancellation to where the activity runs."""
-        self.raises_on_heartbeat = False
-        self.heartbeats: Heartbeats | None = None
-        self.invalid_heartbeat: InvalidInput | None = None
-        """From another process, where it could not be raised."""
-        self.stack_trace: str | None = None
-        """Of an exception that was raised in another process."""
+        self.slot = slot
         self._converter = converter
         self._make_heartbeats = make_heartbeats
 
@@ -85,6 +88,21 @@ class Attempt:
         self.cancel_reason = reason
         if self.interrupt is not None:
             self.interrupt()
+        elif not self.raises_on_heartbeat:
+            self._interrupt_slot()
+
+    def _interrupt_slot(self) -> None:
+        """Cancels an async activity where it waits; never in the middle of its own step, where it would come out too late."""
+        if self.slot is None:
+            return
+        if asyncio.current_task() is self.slot:
+            self.slot.get_loop().call_soon(self._interrupt_unless_finished, self.slot)
+        else:
+            self.slot.cancel()
+
+    def _interrupt_unless_finished(self, slot: asyncio.Task[Any]) -> None:
+        if not self.finished:
+            slot.cancel()
 
     def finish(self) -> Sequence[Payload] | None:
         """The activity has ended; the heartbeat details that may not have arrived, if any."""
@@ -121,11 +139,8 @@ def run_in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Gener
         coroutine.close()
 
 
-async def absorb_cancellation() -> None:
+async def absorb_cancellation(task: asyncio.Task[Any]) -> None:
     """Takes back cancellations of the current asyncio task that were meant for what ran in it before."""
-    task = asyncio.current_task()
-    if task is None or not task.cancelling():
-        return
     while task.cancelling():
         task.uncancel()
     with contextlib.suppress(asyncio.CancelledError):

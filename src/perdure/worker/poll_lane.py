@@ -57,10 +57,11 @@ class LaneSettings:
 
 
 class _Slot:
-    __slots__ = ("cancelled", "polling", "task")
+    __slots__ = ("asked_ns", "cancelled", "polling", "task")
 
     def __init__(self) -> None:
         self.polling = False
+        self.asked_ns = 0
         self.cancelled = False
         """Cancelled together with its last task's arrival: it does that one, and ends."""
         self.task: asyncio.Task[None] | None = None
@@ -87,6 +88,7 @@ class PollLane(Generic[TaskT]):
         self._handle = handle
         self._settings = settings
         self._clock = clock
+        self._bounded = settings.polls_max is not None or settings.poll_timeout is not None
         self._closing = False
         self._slots: list[_Slot] = []
         self._open = asyncio.Event()
@@ -121,25 +123,22 @@ class PollLane(Generic[TaskT]):
         return [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
 
     async def _run(self, slot: _Slot) -> None:
-        gate = self._settings.gate
+        handle, gate = self._handle, self._settings.gate
         while not self._closing and not slot.cancelled:
             task = await self._next(slot)
             if task is None:
                 continue
-            if gate is None:
-                await self._process(task)
-            else:
-                async with gate:
-                    await self._process(task)
-
-    async def _process(self, task: TaskT) -> None:
-        self.in_progress += 1
-        try:
-            await self._handle(task)
-        except Exception:
-            logger.exception("A task of %s could not be handled; the engine hands it out again when its time is over.", self.name)
-        finally:
-            self.in_progress -= 1
+            if gate is not None:
+                await gate.acquire()
+            self.in_progress += 1
+            try:
+                await handle(task)
+            except Exception:
+                logger.exception("A task of %s could not be handled; the engine hands it out again when its time is over.", self.name)
+            finally:
+                self.in_progress -= 1
+                if gate is not None:
+                    gate.release()
 
     async def _next(self, slot: _Slot) -> TaskT | None:
         """The next task, or None: the poll was empty, failed, or the lane closes."""
@@ -149,45 +148,39 @@ class PollLane(Generic[TaskT]):
                 await self._open.wait()
                 if self._closing:
                     return None
-            task = await self._poll_once()
+            slot.asked_ns = self._clock.monotonic()
+            task = await (self._poll_within_bounds(slot) if self._bounded else _unless_answered(self._poll()))
             if slot.task is not None and slot.task.cancelling():
                 _note_late_cancellation(slot, slot.task)
-            return task
+            self.last_poll_ns = self._clock.now()
+            if self.consecutive_errors:
+                self._recovered()
+            if task is None or task.task_token:
+                return task
+            if self._clock.monotonic() - slot.asked_ns < self._settings.poll_interval * 1e9:
+                await asyncio.sleep(self._settings.poll_interval)
         except asyncio.CancelledError:
             if not self._closing:
                 raise
-            return None
-        finally:
-            slot.polling = False
-
-    async def _poll_once(self) -> TaskT | None:
-        asked = self._clock.monotonic()
-        try:
-            if self._settings.polls_max is None and self._settings.poll_timeout is None:
-                task = await _unless_answered(self._poll())
-            else:
-                async with self._polls, asyncio.timeout(self._settings.poll_timeout):
-                    asked = self._clock.monotonic()
-                    task = await _unless_answered(self._poll())
-        except TimeoutError:
-            self._answered()
-            return None
         except Exception as error:
             self._pause(error)
-            return None
-        self._answered()
-        if task.task_token:
-            return task
-        if self._clock.monotonic() - asked < self._settings.poll_interval * 1e9:
-            await asyncio.sleep(self._settings.poll_interval)
+        finally:
+            slot.polling = False
         return None
 
-    def _answered(self) -> None:
-        self.last_poll_ns = self._clock.now()
-        if self.consecutive_errors:
-            logger.info("Polling %s works again.", self.name)
-            self.consecutive_errors = 0
-            self.last_error = None
+    async def _poll_within_bounds(self, slot: _Slot) -> TaskT | None:
+        """A poll, once it may begin; None when it was not answered in its time."""
+        try:
+            async with self._polls, asyncio.timeout(self._settings.poll_timeout):
+                slot.asked_ns = self._clock.monotonic()
+                return await _unless_answered(self._poll())
+        except TimeoutError:
+            return None
+
+    def _recovered(self) -> None:
+        logger.info("Polling %s works again.", self.name)
+        self.consecutive_errors = 0
+        self.last_error = None
 
     def _pause(self, error: Exception) -> None:
         """Backs off after an error; the errors of other slots in the same pause are the same error."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, StatusCode
 
-__all__ = ["TRANSIENT", "report"]
+__all__ = ["TRANSIENT", "repeat", "report"]
 
 TRANSIENT = frozenset(
     (
@@ -29,15 +29,23 @@ RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
 
 
-async def report(call: Callable[[RequestT], Awaitable[ReplyT]], request: RequestT, clock: Clock, until_ns: int) -> ReplyT:
-    """The engine's reply; raises its RpcError when it refuses, or is still away at `until_ns`."""
+async def report(call: Callable[[RequestT], Awaitable[ReplyT]], request: RequestT, clock: Clock, seconds: float) -> ReplyT:
+    """The engine's reply; raises its RpcError when it refuses, or is still away after `seconds`."""
+    try:
+        return await call(request)
+    except RpcError as error:
+        return await repeat(error, call, request, clock, seconds)
+
+
+async def repeat(error: RpcError, call: Callable[[RequestT], Awaitable[ReplyT]], request: RequestT, clock: Clock, seconds: float) -> ReplyT:
+    """`report` after a first try that ended with `error`: who reports all day makes that one itself, one await less."""
+    until = clock.now() + int(seconds * 1e9)
     pause = _FIRST_PAUSE_NS
-    while True:
+    while error.code in TRANSIENT and (now := clock.now()) < until:
+        await clock.sleep_until(min(now + pause, until))
+        pause = min(pause * 2, _LONGEST_PAUSE_NS)
         try:
             return await call(request)
-        except RpcError as error:
-            now = clock.now()
-            if error.code not in TRANSIENT or now >= until_ns:
-                raise
-        await clock.sleep_until(min(now + pause, until_ns))
-        pause = min(pause * 2, _LONGEST_PAUSE_NS)
+        except RpcError as last:
+            error = last
+    raise error

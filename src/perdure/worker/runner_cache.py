@@ -43,8 +43,12 @@ class RunnerCache(Generic[RunnerT]):
 
     def put(self, run_id: str, runner: RunnerT) -> None:
         """Keeps a run; the least recently used one goes when there is no room."""
-        replaced = self._runs.pop(run_id, None)
-        if replaced is not None and replaced is not runner:
+        replaced = self._runs.get(run_id)
+        if replaced is runner:
+            self._runs.move_to_end(run_id)
+            return
+        if replaced is not None:
+            del self._runs[run_id]
             replaced.evict()
         self._runs[run_id] = runner
         while len(self._runs) > self._size:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,7 +43,7 @@ from perdure.service.contract import WorkflowService
 from perdure.worker.config import WorkerConfig
 from perdure.worker.histories import HistoryReader
 from perdure.worker.replay_check import ReplayCheck
-from perdure.worker.reporting import report
+from perdure.worker.reporting import repeat, report
 from perdure.worker.runner_cache import RunnerCache
 
 __all__ = ["WorkflowTaskHandler"]
@@ -52,6 +53,8 @@ logger = logging.getLogger("perdure.worker")
 _REPORT_SECONDS = 10
 """The default workflow task time-out: a completion that comes later is not taken."""
 _UNHANDLED_COMMAND = "UnhandledCommand"
+_TASK_OF_THREAD: bool = sys.version_info[:2] >= (3, 14)
+"""Whether asyncio keeps the current task for each thread, not each loop."""
 
 
 class WorkflowTaskHandler:
@@ -81,16 +84,18 @@ class WorkflowTaskHandler:
         self._options = options
         self._histories = HistoryReader(service, namespace, converter.codec)
         self._check = ReplayCheck(self._histories, converter, replace(options, strict=True)) if config.replay_after_every_task else None
-        self._sticky: StickyExecutionAttributes | None = None
+        self._completion = RespondWorkflowTaskCompletedRequest(namespace=namespace, identity=identity, return_new_workflow_task=True)
+        """What every completion says."""
+        self._sticky_completion: RespondWorkflowTaskCompletedRequest | None = None
+        """Likewise, of a workflow that is kept here; None: none are."""
         if config.max_cached_workflows:
-            self._sticky = StickyExecutionAttributes()
-            self._sticky.worker_task_queue.name = sticky_queue
-            self._sticky.worker_task_queue.kind = 2  # type: ignore[assignment]  # TASK_QUEUE_KIND_STICKY
-            self._sticky.worker_task_queue.normal_name = config.task_queue
-            set_duration(self._sticky.schedule_to_start_timeout, config.sticky_schedule_to_start_timeout)
-        self._gate = asyncio.Semaphore(max(config.max_concurrent_workflow_tasks, 1))
+            self._sticky_completion = RespondWorkflowTaskCompletedRequest()
+            self._sticky_completion.CopyFrom(self._completion)
+            _write_sticky(self._sticky_completion.sticky_attributes, sticky_queue, config)
+        self._in_progress_max = max(config.max_concurrent_workflow_tasks, 1)
+        self._gate = asyncio.Semaphore(self._in_progress_max)
         self.in_progress = 0
-        """Tasks that are being worked on. One whose completion is on its way to the engine is not: nothing is left to do for it here."""
+        """Tasks that wait for their history or a codec. Not those whose completion is on its way: nothing is left to do for them here."""
         self.cache: RunnerCache[WorkflowRunner] = RunnerCache(config.max_cached_workflows)
 
     def __repr__(self) -> str:
@@ -105,7 +110,17 @@ class WorkflowTaskHandler:
         """Does a workflow task, and those that come with the replies. Never raises for what workflow code does."""
         following: PollWorkflowTaskQueueResponse | None = task
         while following is not None:
-            following = await self._handle_one(following)
+            task = following
+            definition = self._definitions.get(task.workflow_type.name)
+            if definition is None:
+                await self._send_failure(task, self._unknown(task))
+                return
+            runner, completion = self._activate(task, definition) or await self._activate_in_turn(task, definition)
+            if isinstance(completion, RespondWorkflowTaskCompletedRequest):
+                following = await self._complete(task, runner, completion)
+            else:
+                following = None
+                await self._answer(task, runner, completion)
 
     def close(self) -> None:
         """Evicts all workflows."""
@@ -113,86 +128,94 @@ class WorkflowTaskHandler:
 
     # --- one task ----------------------------------------------------------------------------------------------------
 
-    async def _handle_one(self, task: PollWorkflowTaskQueueResponse) -> PollWorkflowTaskQueueResponse | None:
-        definition = self._definitions.get(task.workflow_type.name)
-        if definition is None:
-            await self._send_failure(task, self._unknown(task))
-            return None
-        async with self._gate:
-            self.in_progress += 1
-            try:
-                runner, completion = await self._activate(task, definition)
-            finally:
-                self.in_progress -= 1
-        return await self._answer(task, runner, completion)
-
-    async def _activate(
+    def _activate(
         self, task: PollWorkflowTaskQueueResponse, definition: WorkflowDefinition[..., Any]
-    ) -> tuple[WorkflowRunner, Completion]:
-        """Runs the workflow's code on a task."""
-        if self._codec is not None:
-            await payload_codec.decode(task, self._codec)
-        if task.next_page_token:
-            await self._histories.complete(task)
-        execution = task.workflow_execution
-        runner = self.cache.get(execution.run_id)
-        if runner is None:
-            runner = WorkflowRunner(definition, execution.workflow_id, execution.run_id, self._converter, self._options)
+    ) -> tuple[WorkflowRunner, Completion] | None:
+        """Runs the workflow's code on a task at once; None when it has to wait: for its turn, the codec, or the history."""
+        if self._codec is not None or self.in_progress >= self._in_progress_max or task.next_page_token:
+            return None
+        runner = self._runner(task, definition)
         try:
             return runner, _outside_tasks(runner, task)
         except CacheMiss:
-            runner.evict()
-            await self._histories.make_whole(task)
-            return runner, _outside_tasks(runner, task)
-
-    async def _answer(
-        self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, completion: Completion
-    ) -> PollWorkflowTaskQueueResponse | None:
-        run_id = task.workflow_execution.run_id
-        if isinstance(completion, RespondWorkflowTaskCompletedRequest):
-            if self._sticky is None or runner.closed:
-                self.cache.drop(run_id, runner)
-            else:
-                self.cache.put(run_id, runner)
-                completion.sticky_attributes.CopyFrom(self._sticky)
-            return await self._complete(task, runner, completion)
-        if isinstance(completion, RespondWorkflowTaskFailedRequest):
-            self.cache.drop(run_id, runner)
-            self._log_failure(task, runner.error, completion)
-            await self._send_failure(task, completion)
             return None
-        if self._sticky is not None and runner.error is None and not runner.closed:
-            self.cache.put(run_id, runner)
-        else:
-            self.cache.drop(run_id, runner)
-        await self._answer_query(completion)
-        return None
+
+    async def _activate_in_turn(
+        self, task: PollWorkflowTaskQueueResponse, definition: WorkflowDefinition[..., Any]
+    ) -> tuple[WorkflowRunner, Completion]:
+        """Runs the workflow's code on a task when it has all of it."""
+        async with self._gate:
+            self.in_progress += 1
+            try:
+                if self._codec is not None:
+                    await payload_codec.decode(task, self._codec)
+                if task.next_page_token:
+                    await self._histories.complete(task)
+                runner = self._runner(task, definition)
+                try:
+                    return runner, _outside_tasks(runner, task)
+                except CacheMiss:
+                    runner.evict()
+                    await self._histories.make_whole(task)
+                    return runner, _outside_tasks(runner, task)
+            finally:
+                self.in_progress -= 1
+
+    def _runner(self, task: PollWorkflowTaskQueueResponse, definition: WorkflowDefinition[..., Any]) -> WorkflowRunner:
+        execution = task.workflow_execution
+        run_id = execution.run_id
+        return self.cache.get(run_id) or WorkflowRunner(definition, execution.workflow_id, run_id, self._converter, self._options)
 
     async def _complete(
         self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, request: RespondWorkflowTaskCompletedRequest
     ) -> PollWorkflowTaskQueueResponse | None:
         """Sends a completion; the task that comes with the reply, if any."""
-        request.identity = self._identity
-        request.namespace = self._namespace
-        request.return_new_workflow_task = True
+        if runner.closed or self._sticky_completion is None:
+            self.cache.drop(runner.run_id, runner)
+            request.MergeFrom(self._completion)
+        else:
+            self.cache.put(runner.run_id, runner)
+            request.MergeFrom(self._sticky_completion)
         if self._codec is not None:
             await payload_codec.encode(request, self._codec)
         try:
-            reply = await report(self._service.respond_workflow_task_completed, request, self._clock, self._give_up_at())
+            try:
+                reply = await self._service.respond_workflow_task_completed(request)
+            except RpcError as error:
+                reply = await repeat(error, self._service.respond_workflow_task_completed, request, self._clock, _REPORT_SECONDS)
         except RpcError as error:
-            self.cache.drop(task.workflow_execution.run_id, runner)
+            self.cache.drop(runner.run_id, runner)
             self._log_refusal(task, error)
             return None
         if self._check is not None:
             await self._check.replay(runner.definition, task.workflow_execution)
-        return reply.workflow_task if reply.workflow_task.task_token else None
+        following = reply.workflow_task
+        return following if following.task_token else None
+
+    async def _answer(
+        self,
+        task: PollWorkflowTaskQueueResponse,
+        runner: WorkflowRunner,
+        answer: RespondWorkflowTaskFailedRequest | RespondQueryTaskCompletedRequest,
+    ) -> None:
+        """Sends what else a task can end with: a failure, or the answer to a query."""
+        if isinstance(answer, RespondWorkflowTaskFailedRequest):
+            self.cache.drop(runner.run_id, runner)
+            self._log_failure(task, runner.error, answer)
+            await self._send_failure(task, answer)
+            return
+        if self._sticky_completion is not None and runner.error is None and not runner.closed:
+            self.cache.put(runner.run_id, runner)
+        else:
+            self.cache.drop(runner.run_id, runner)
+        await self._answer_query(answer)
 
     async def _answer_query(self, request: RespondQueryTaskCompletedRequest) -> None:
         request.namespace = self._namespace
         if self._codec is not None:
             await payload_codec.encode(request, self._codec)
         try:
-            await report(self._service.respond_query_task_completed, request, self._clock, self._give_up_at())
+            await report(self._service.respond_query_task_completed, request, self._clock, _REPORT_SECONDS)
         except RpcError as error:
             logger.debug("The answer to a query was not taken; its caller has gone: %s", error)
 
@@ -209,13 +232,10 @@ class WorkflowTaskHandler:
         if self._codec is not None:
             await payload_codec.encode(request, self._codec)
         try:
-            await report(self._service.respond_workflow_task_failed, request, self._clock, self._give_up_at())
+            await report(self._service.respond_workflow_task_failed, request, self._clock, _REPORT_SECONDS)
         except RpcError as error:
             if error.code is not StatusCode.NOT_FOUND:
                 logger.warning("The failure of a workflow task of %s could not be reported: %s", task.workflow_execution.workflow_id, error)
-
-    def _give_up_at(self) -> int:
-        return self._clock.now() + _REPORT_SECONDS * 1_000_000_000
 
     # --- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -257,9 +277,16 @@ class WorkflowTaskHandler:
             logger.error("The engine refused what the workflow %s (run %s) wants to do: %s", execution.workflow_id, execution.run_id, error)
 
 
+def _write_sticky(attributes: StickyExecutionAttributes, queue: str, config: WorkerConfig) -> None:
+    attributes.worker_task_queue.name = queue
+    attributes.worker_task_queue.kind = 2  # type: ignore[assignment]  # TASK_QUEUE_KIND_STICKY
+    attributes.worker_task_queue.normal_name = config.task_queue
+    set_duration(attributes.schedule_to_start_timeout, config.sticky_schedule_to_start_timeout)
+
+
 def _outside_tasks(runner: WorkflowRunner, task: PollWorkflowTaskQueueResponse) -> Completion:
-    """Activates the runner as from a plain callback: no task of our loop is current meanwhile (documented for loop authors)."""
-    current = asyncio.current_task()
+    """Activates the runner as from a plain callback, where that matters: with no task of our loop current (documented for loop authors)."""
+    current = asyncio.current_task() if _TASK_OF_THREAD else None
     if current is None:
         return runner.activate(task)
     loop = current.get_loop()
