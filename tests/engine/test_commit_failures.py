@@ -20,11 +20,12 @@ from temporalio.api.history.v1 import History
 from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
 from perdure.engine import dispatch as dispatch_module
 from perdure.engine import open_engine
+from perdure.engine.committer import Committer
 from perdure.engine.engine import Engine
 from perdure.engine.loading import fold
 from perdure.model.ids import run_id_bytes
 from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
-from perdure.storage.contract import join_history
+from perdure.storage.contract import Committed, Transaction, join_history
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -106,6 +107,24 @@ async def test_nothing_is_shown_early_and_nothing_is_lost(inner: WorkflowStorage
         await engine.close()
     assert sum(storage.faults.values()) >= 8
     check_stored(inner, live)
+
+
+async def test_an_answer_before_the_commit_would_be_noticed(inner: WorkflowStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted bug: the engine answers when it has handed a transaction to the committer."""
+    honest = Committer.submit
+
+    def hasty(committer: Committer, transaction: Transaction, done: Callable[[Committed], None]) -> None:
+        done(Committed.YES)
+        honest(committer, transaction, lambda answer: None)
+
+    monkeypatch.setattr(Committer, "submit", hasty)
+    engine = await open_engine(inner)
+    client = WorkflowClient(Witness(engine.frontend(in_process=True), inner))  # type: ignore[arg-type]
+    try:
+        with pytest.raises(AssertionError, match="was shown and is not stored"):
+            await start_one(client, "steps", 1)
+    finally:
+        await engine.close()
 
 
 def check_runs_once(runs: Counter[tuple[Any, ...]]) -> None:
