@@ -35,15 +35,16 @@ from perdure.storage.contract import Committed, StoredRun, Transaction, join_his
 
 FAULTS = ("failed", "unknown and written", "unknown and lost", "conflict")
 GROUP_FAULTS = ("raises before", "raises after")
+READ_FAULTS = ("read",)
 
 
 class FaultyStorage:
     """Any storage, with faults: of each transaction alone, of whole groups, of reads. Good until `arm` and after `disarm`."""
 
-    def __init__(self, inner: WorkflowStorage, seed: int, *, rate: float = 0.06, group_rate: float = 0.02, read_rate: float = 0.02) -> None:
+    def __init__(self, inner: WorkflowStorage, seed: int) -> None:
         self.inner = inner
         self.roll = random.Random(seed)
-        self.rates = (rate, group_rate, read_rate)
+        self._next: dict[Sequence[str], int] = {}
         self.armed = False
         self.faults: Counter[str] = Counter()
 
@@ -56,18 +57,23 @@ class FaultyStorage:
     def disarm(self) -> None:
         self.armed = False
 
-    def _fault(self, kinds: Sequence[str], rate: float) -> str:
-        if not self.armed or self.roll.random() >= rate:
+    def _fault(self, kinds: Sequence[str], every: int) -> str:
+        """A fault, after 1 to `every` calls without one: so that their number follows from that of the calls."""
+        if not self.armed:
+            return ""
+        left = self._next.get(kinds) or self.roll.randint(1, every)
+        self._next[kinds] = left - 1
+        if left > 1:
             return ""
         kind = self.roll.choice(kinds)
         self.faults[kind] += 1
         return kind
 
     def commit(self, group: Sequence[Transaction]) -> list[Committed]:
-        whole = self._fault(GROUP_FAULTS, self.rates[1])
+        whole = self._fault(GROUP_FAULTS, 60)
         if whole == "raises before":
             raise StorageError("planned: before anything was written")
-        planned = [self._fault(FAULTS, self.rates[0]) for _ in group]
+        planned = [self._fault(FAULTS, 25) for _ in group]
         written = iter(self.inner.commit([t for t, fault in zip(group, planned, strict=True) if fault in ("", "unknown and written")]))
         answers = [_ANSWERS[fault] or next(written) if fault != "unknown and written" else _unknown(next(written)) for fault in planned]
         if whole:
@@ -87,7 +93,7 @@ class FaultyStorage:
         return self.inner.waiting(queue, **rest)
 
     def _fail_read(self) -> None:
-        if self._fault(["read"], self.rates[2]):
+        if self._fault(READ_FAULTS, 30):
             raise StorageError("planned: a read fails")
 
 
