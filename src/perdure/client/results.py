@@ -17,34 +17,34 @@ from perdure.client.calls import Caller
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import PerdureError, RetryState, WorkflowCancelled, WorkflowFailed, WorkflowTerminated, WorkflowTimedOut
 
-__all__ = ["close_event", "wait_result"]
+__all__ = ["wait_result"]
+
+_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+_CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
 async def wait_result(caller: Caller, workflow_id: str, run_id: str, result_type: Any, follow_runs: bool = True) -> Any:
     """The result, of type `result_type` (None: as JSON says); raises how the workflow ended when it did not complete."""
-    while True:
-        event = await close_event(caller, workflow_id, run_id)
-        successor = _SUCCESSOR.get(event.event_type)
-        next_run = successor(event) if successor is not None and follow_runs else ""
-        if not next_run:
-            return _outcome(caller.converter, event, workflow_id, run_id, result_type)
-        run_id = next_run
-
-
-async def close_event(caller: Caller, workflow_id: str, run_id: str) -> HistoryEvent:
-    """The event that ends the run, as soon as it is there."""
-    caller.check_open()
     request = GetWorkflowExecutionHistoryRequest()
     request.namespace = caller.namespace
     request.execution.workflow_id = workflow_id
     request.execution.run_id = run_id
     request.wait_new_event = True
-    request.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+    request.history_event_filter_type = _CLOSE_EVENT
     while True:
+        caller.check_open()
         response = await caller.call(caller.service.get_workflow_execution_history, request, workflow_id)
-        if response.history.events:
-            return response.history.events[-1]
-        request.next_page_token = response.next_page_token
+        events = response.history.events
+        if not events:
+            request.next_page_token = response.next_page_token
+            continue
+        event = events[-1]
+        successor = _SUCCESSOR.get(event.event_type)
+        next_run = successor(event) if successor is not None and follow_runs else ""
+        if not next_run:
+            return _outcome(caller.converter, event, workflow_id, run_id, result_type)
+        request.execution.run_id = run_id = next_run
+        request.next_page_token = b""
 
 
 _SUCCESSOR: dict[int, Callable[[HistoryEvent], str]] = {
@@ -58,7 +58,7 @@ _SUCCESSOR: dict[int, Callable[[HistoryEvent], str]] = {
 
 
 def _outcome(converter: DataConverter, event: HistoryEvent, workflow_id: str, run_id: str, result_type: Any) -> Any:
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+    if event.event_type == _COMPLETED:
         payloads = event.workflow_execution_completed_event_attributes.result.payloads
         return converter.from_payload(payloads[0], result_type) if payloads else None
     raise _ENDS.get(event.event_type, _unknown)(converter, event, workflow_id, run_id)

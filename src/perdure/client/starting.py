@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from temporalio.api.common.v1 import Payload
@@ -18,9 +19,12 @@ from perdure.model.errors import UsageError
 from perdure.model.ids import uuid4_text
 from perdure.model.options import StartWorkflowOptions, TypedSearchAttributes, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
-__all__ = ["Target", "joining", "start_options", "target_of", "write_start"]
+__all__ = ["Target", "Template", "Templates", "fill", "target_of"]
 
 StartMessage = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+_DEFAULT = StartWorkflowOptions()
+_REJECT_DUPLICATE: Any = int(WorkflowIdReusePolicy.REJECT_DUPLICATE)
+_USE_EXISTING: Any = int(WorkflowIdConflictPolicy.USE_EXISTING)
 
 
 class Target(NamedTuple):
@@ -43,50 +47,84 @@ def target_of(workflow: Any, args: Sequence[Any], result_type: Any, converter: D
     return Target(definition.name, definition.result_type if result_type is None else result_type, payloads)
 
 
-_DEFAULT = StartWorkflowOptions()
-_JOINING = StartWorkflowOptions(
-    id_reuse_policy=WorkflowIdReusePolicy.REJECT_DUPLICATE, id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING
-)
+TEMPLATES_MAX = 128
+"""Combinations of options whose templates a client keeps; the least recently used goes."""
+
+_FEW = frozenset(
+    (
+        "task_queue", "execution_timeout", "run_timeout", "task_timeout", "start_delay", "id_reuse_policy", "id_conflict_policy",
+        "cron_schedule",
+    )
+)  # fmt: skip
+"""Options of which a program uses few values, all of them compared by value: what is written for them is worth keeping."""
 
 
-def start_options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOptions:
-    """The options object with the keyword arguments over it; UsageError for a name that does not exist."""
+class Template(NamedTuple):
+    """A start request in which all is written that follows from the options."""
+
+    request: StartMessage
+    options: StartWorkflowOptions
+
+
+class Templates:
+    """The start requests of one client: written once for each combination of options, and then copied."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._kept: Callable[..., Template] = lru_cache(TEMPLATES_MAX, typed=True)(self._make)
+
+    def of(self, kind: type[StartMessage], options: Any, given: Mapping[str, Any], *, joining: bool = False) -> Template:
+        """The options object with the keyword arguments over it; UsageError for a name that does not exist.
+
+        `joining`: with the policies of `execute_workflow` where none are given, one run for each id, joined while it runs.
+        """
+        if options is None and given.keys() <= _FEW:
+            try:
+                return self._kept(kind, joining, **given)
+            except TypeError:
+                pass  # a value that cannot be hashed is no right one: it is refused below
+        return self._write(kind, joining, _options(options, given))
+
+    def _make(self, kind: type[StartMessage], joining: bool, **given: Any) -> Template:
+        return self._write(kind, joining, _options(None, given))
+
+    def _write(self, kind: type[StartMessage], joining: bool, options: StartWorkflowOptions) -> Template:
+        caller = self._caller
+        request = kind(namespace=caller.namespace, identity=caller.identity, request_id=options.request_id or "")
+        request.task_queue.name = options.task_queue
+        for name in _PLAIN:
+            if (value := getattr(options, name)) is not None:
+                _WRITERS[name](request, value, caller.converter)
+        if joining:
+            _write_joining(request, options)
+        return Template(request, options)
+
+
+def _options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOptions:
     if options is not None and not isinstance(options, StartWorkflowOptions):
         raise UsageError(f"options is {options!r}; give StartWorkflowOptions(…), or the options as keyword arguments")
     chosen: StartWorkflowOptions = options or _DEFAULT
-    return chosen.merged(given) if given else chosen
+    return chosen.merged(given)
 
 
-def joining(options: StartWorkflowOptions) -> StartWorkflowOptions:
-    """The same with the policies of `execute_workflow` where none are given: one run for each id, joined while it runs."""
-    if options is _DEFAULT:
-        return _JOINING
-    policies: dict[str, Any] = {}
+def _write_joining(request: StartMessage, options: StartWorkflowOptions) -> None:
     if options.id_reuse_policy is None:
-        policies["id_reuse_policy"] = WorkflowIdReusePolicy.REJECT_DUPLICATE
+        request.workflow_id_reuse_policy = _REJECT_DUPLICATE
     if options.id_conflict_policy is None and options.id_reuse_policy is not WorkflowIdReusePolicy.TERMINATE_IF_RUNNING:
-        policies["id_conflict_policy"] = WorkflowIdConflictPolicy.USE_EXISTING
-    return options.merged(policies)
+        request.workflow_id_conflict_policy = _USE_EXISTING
 
 
-def write_start(request: StartMessage, caller: Caller, target: Target, workflow_id: Any, options: StartWorkflowOptions, where: str) -> None:
-    """Fills the fields that both kinds of start have."""
-    request.namespace = caller.namespace
-    request.workflow_id = checked_id(workflow_id, where)
+def fill(request: StartMessage, template: Template, target: Target, workflow_id: Any, where: str) -> str:
+    """Writes the fields that both kinds of start have; the checked id."""
+    checked = checked_id(workflow_id, where)
+    request.CopyFrom(template.request)  # type: ignore[arg-type]  # of the same kind
+    request.workflow_id = checked
     request.workflow_type.name = target.name
-    request.task_queue.name = options.task_queue
-    request.identity = caller.identity
-    request.request_id = options.request_id or uuid4_text()
+    if not template.options.request_id:
+        request.request_id = uuid4_text()
     if target.input:
         request.input.payloads.extend(target.input)
-    if options is not _DEFAULT:
-        _write_options(request, options, caller.converter)
-
-
-def _write_options(request: StartMessage, options: StartWorkflowOptions, converter: DataConverter) -> None:
-    for name in _PLAIN:
-        if (value := getattr(options, name)) is not None:
-            _WRITERS[name](request, value, converter)
+    return checked
 
 
 def _write_memo(request: StartMessage, memo: Mapping[str, Any], converter: DataConverter) -> None:

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+)
 from typing_extensions import TypeVar, TypeVarTuple, Unpack
 
 from perdure.client.calls import Caller
 from perdure.client.handle import WorkflowHandle, signal_payloads
-from perdure.client.starting import Target, joining, start_options, target_of, write_start
+from perdure.client.results import wait_result
+from perdure.client.starting import Target, Template, Templates, fill, target_of
 from perdure.model.errors import UsageError, WorkflowAlreadyStarted
 from perdure.model.options import StartWorkflowOptions, StartWorkflowOptionsDict, WorkflowIdConflictPolicy
 
@@ -39,6 +44,7 @@ class Starts:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._templates = Templates(caller)
 
     @overload
     async def start_workflow(
@@ -88,20 +94,16 @@ class Starts:
         Raises:
             WorkflowAlreadyStarted: the id is taken (`id_reuse_policy` and `id_conflict_policy` say otherwise).
         """
-        chosen = start_options(options, given)
+        template = self._templates.of(StartWorkflowExecutionRequest, options, given)
         target = target_of(workflow, args, result_type, self._caller.converter)
-        handle, _ = await self._start(target, id, chosen, "start_workflow")
-        return handle
+        response = await self._start(template, target, id, "start_workflow")
+        return WorkflowHandle(self._caller, id, first_run_id=response.run_id, result_type=target.result_type)
 
-    async def _start(self, target: Target, id: Any, options: StartWorkflowOptions, where: str) -> tuple[WorkflowHandle[Any], bool]:
-        """The handle, and whether this call started the run."""
+    async def _start(self, template: Template, target: Target, id: Any, where: str) -> StartWorkflowExecutionResponse:
         self._caller.check_open()
         request = StartWorkflowExecutionRequest()
-        write_start(request, self._caller, target, id, options, where)
-        response = await self._caller.call(self._caller.service.start_workflow_execution, request, request.workflow_id)
-        return WorkflowHandle(
-            self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type
-        ), response.started
+        workflow_id = fill(request, template, target, id, where)
+        return await self._caller.call(self._caller.service.start_workflow_execution, request, workflow_id)
 
     @overload
     async def execute_workflow(
@@ -155,25 +157,26 @@ class Starts:
             WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut: it ended so.
             WorkflowAlreadyStarted: the id belongs to a workflow of another type.
         """
-        chosen = start_options(options, given)
+        template = self._templates.of(StartWorkflowExecutionRequest, options, given, joining=True)
         target = target_of(workflow, args, result_type, self._caller.converter)
         try:
-            handle, started = await self._start(target, id, joining(chosen), "execute_workflow")
+            response = await self._start(template, target, id, "execute_workflow")
+            run_id, started = response.run_id, response.started
         except WorkflowAlreadyStarted as taken:
-            if chosen.id_conflict_policy is WorkflowIdConflictPolicy.FAIL:
+            if template.options.id_conflict_policy is WorkflowIdConflictPolicy.FAIL:
                 raise
-            handle, started = WorkflowHandle(self._caller, id, first_run_id=taken.run_id, result_type=target.result_type), False
+            run_id, started = taken.run_id, False
         if not started:
-            await self._check_type(handle, target.name)
-        return await handle.result()
+            await self._check_type(id, run_id, target.name)
+        return await wait_result(self._caller, id, run_id, target.result_type)
 
-    async def _check_type(self, handle: WorkflowHandle[Any], wanted: str) -> None:
-        found = (await handle.describe()).workflow_type
+    async def _check_type(self, id: str, run_id: str, wanted: str) -> None:
+        found = (await WorkflowHandle[Any](self._caller, id).describe()).workflow_type
         if found != wanted:
             raise WorkflowAlreadyStarted(
-                f"the id {handle.id!r} belongs to a workflow of type {found!r}, not {wanted!r}; take another id",
-                workflow_id=handle.id,
-                run_id=handle.first_run_id,
+                f"the id {id!r} belongs to a workflow of type {found!r}, not {wanted!r}; take another id",
+                workflow_id=id,
+                run_id=run_id,
                 workflow_type=found,
             )
 
@@ -233,12 +236,12 @@ class Starts:
         self._caller.check_open()
         if signal is None:
             raise UsageError("signal_with_start needs signal=…: an instance of a @signal class, or a name with signal_args=[…]")
-        chosen = start_options(options, given)
+        template = self._templates.of(SignalWithStartWorkflowExecutionRequest, options, given)
         target = target_of(workflow, args, result_type, self._caller.converter)
         request = SignalWithStartWorkflowExecutionRequest()
-        write_start(request, self._caller, target, id, chosen, "signal_with_start")
+        workflow_id = fill(request, template, target, id, "signal_with_start")
         request.signal_name, payloads = signal_payloads(signal, signal_args, self._caller.converter)
         if payloads:
             request.signal_input.payloads.extend(payloads)
-        response = await self._caller.call(self._caller.service.signal_with_start_workflow_execution, request, request.workflow_id)
-        return WorkflowHandle(self._caller, request.workflow_id, first_run_id=response.run_id, result_type=target.result_type)
+        response = await self._caller.call(self._caller.service.signal_with_start_workflow_execution, request, workflow_id)
+        return WorkflowHandle(self._caller, workflow_id, first_run_id=response.run_id, result_type=target.result_type)
