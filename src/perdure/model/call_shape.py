@@ -23,7 +23,7 @@ _CONTEXT_NAMES = {"workflow": "WorkflowContext", "activity": "ActivityContext"}
 class CallShape:
     """A callable's parameters without `self` and context. `context` names the kind of context that it may take, None for none."""
 
-    __slots__ = ("_hints", "_result", "_skip", "_types", "arg_names", "fn", "required", "takes_ctx", "variadic", "where")
+    __slots__ = ("_hints", "_types", "arg_names", "fn", "required", "takes_ctx", "variadic", "where")
 
     def __init__(self, fn: Callable[..., Any], where: str, *, skip_self: bool, context: str | None, first_is_ctx: bool = False) -> None:
         self.fn = fn
@@ -37,7 +37,6 @@ class CallShape:
         self.arg_names = tuple(p.name for p in positional)
         self.required = sum(p.default is p.empty for p in positional)
         self._types: list[Any] | None = None
-        self._result: Any = None
         self._hints: Mapping[str, Any] | None = None
         for p in parameters:
             if p.kind is p.KEYWORD_ONLY and p.default is p.empty:
@@ -57,7 +56,8 @@ class CallShape:
     @property
     def result_type(self) -> Any:
         """The annotation of the result; None where there is none."""
-        return self.hints.get("return")
+        hints = self._hints
+        return (self.hints if hints is None else hints).get("return")
 
     @property
     def hints(self) -> Mapping[str, Any]:

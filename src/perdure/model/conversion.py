@@ -75,11 +75,11 @@ class DataConverter:
         if not self._fast:
             return self._encode_together(values, where)
         payloads: list[Payload] = []
-        for index, value in enumerate(values):
+        for value in values:
             try:
                 payloads.append(encode_value(value))
             except Exception as error:
-                raise _cannot_encode(value, _parameter(names, index, where), error) from error
+                raise _cannot_encode(value, _parameter(names, len(payloads), where), error) from error
         return payloads
 
     def _encode_together(self, values: Sequence[Any], where: str) -> list[Payload]:

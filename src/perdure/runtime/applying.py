@@ -87,7 +87,8 @@ def _cancel_requested(run: RunState, event: HistoryEvent) -> None:
     run.cancel(event.workflow_execution_cancel_requested_event_attributes.cause)
 
 
-APPLY: dict[int, Callable[[RunState, HistoryEvent], None]] = {
+Apply = Callable[[RunState, HistoryEvent], None]
+APPLY: dict[int, Apply] = {
     E.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _activity_completed,
     E.EVENT_TYPE_ACTIVITY_TASK_FAILED: _activity_failed,
     E.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _activity_timed_out,

@@ -38,6 +38,11 @@ class Command:
     def __init__(self) -> None:
         self.dropped = False
 
+    def put(self, message: CommandMessage) -> None:
+        """Fills an empty message."""
+        message.command_type = self.kind  # type: ignore[assignment]
+        self.write(message)
+
     def write(self, message: CommandMessage) -> None:
         """Fills the attributes."""
         raise TypeError(type(self))
@@ -67,7 +72,7 @@ class ScheduleActivity(Command):
         activity_id: str,
         activity_type: str,
         input: Sequence[Payload],
-        template: CommandMessage,
+        template: bytes,
         activity: Any,
     ) -> None:
         self.dropped = False
@@ -75,10 +80,10 @@ class ScheduleActivity(Command):
         self.activity_type = activity_type
         self.input = input
         self.template = template
-        self.activity = activity
+        self.activity: Any = activity
 
-    def write(self, message: CommandMessage) -> None:
-        message.CopyFrom(self.template)
+    def put(self, message: CommandMessage) -> None:
+        message.MergeFromString(self.template)
         attributes = message.schedule_activity_task_command_attributes
         attributes.activity_id = self.activity_id
         if self.input:
@@ -92,8 +97,9 @@ class ScheduleActivity(Command):
         return attributes.activity_id == self.activity_id and attributes.activity_type.name == self.activity_type
 
     def recorded(self, event: HistoryEvent) -> None:
-        self.input = ()  # a waiting run need not remember it
         self.activity.scheduled(event.event_id)
+        self.input = ()  # a waiting run need not remember it
+        self.activity = None  # which has this command: garbage that only a collection would find
 
     def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
         return _inputs_differ(event.activity_task_scheduled_event_attributes.input.payloads, self.input)

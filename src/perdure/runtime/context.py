@@ -15,7 +15,7 @@ from perdure.model.definitions import ActivityDefinition, HandlerDefinition, act
 from perdure.model.durations import Duration, to_ns, to_seconds
 from perdure.model.errors import UsageError
 from perdure.model.messages import QueryDefinition, SignalDefinition, query_name, signal_name, signal_type
-from perdure.model.options import ActivityOptions, ActivityOptionsDict, SearchAttributePair, TypedSearchAttributes, check_names
+from perdure.model.options import ActivityOptions, ActivityOptionsDict, SearchAttributePair, TypedSearchAttributes
 from perdure.model.suggestions import missing_attribute
 from perdure.runtime.attributes import MemoView, read_search_attributes, write_memo, write_search_attributes
 from perdure.runtime.commands import UpsertMemo, UpsertSearchAttributes
@@ -214,15 +214,9 @@ class WorkflowContext:
 
     def _start(self, activity: Any, args: Sequence[Any], result_type: Any, options: dict[str, Any]) -> ActivityHandle[Any]:
         if isinstance(activity, str):
-            return self._run.start_activity(activity, args, _NO_OPTIONS, options, result_type, ())
+            return self._run.start_activity(activity, args, _NO_OPTIONS, options, result_type, None)
         definition: Any = activity if type(activity) is _DEFINITION else activity_definition(activity)
-        shape = definition.shape
-        if options:
-            check_names("ActivityOptions", options, ActivityOptions)  # before the count: who writes args=[…] has given none
-        shape.check_count(len(args))
-        return self._run.start_activity(
-            definition.name, args, definition.default_options, options, result_type or shape.result_type, shape.arg_names
-        )
+        return self._run.start_activity(definition.name, args, definition.default_options, options, result_type, definition.shape)
 
     # --- signals and queries ----------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,8 @@ _is_installed = False
 def install() -> None:
     """Installs the hook, once in a process."""
     global _is_installed
+    if _is_installed:
+        return
     with _installed:
         if not _is_installed:
             sys.addaudithook(_hook)

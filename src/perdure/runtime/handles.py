@@ -20,9 +20,9 @@ class HandleHost(Protocol):
 
     loop: WorkflowLoop
     activation: int
+    activities: dict[int, ActivityHandle[Any]]
 
     def add(self, command: Command) -> None: ...
-    def activity_recorded(self, scheduled_event_id: int, handle: ActivityHandle[Any]) -> None: ...
     def cancel_timer(self, timer: Any) -> None: ...
 
 
@@ -52,7 +52,7 @@ class ActivityHandle(WorkflowFuture[R], Generic[R]):
     def scheduled(self, event_id: int) -> None:
         """Its scheduling is event `event_id` of the history."""
         self.scheduled_event_id = event_id
-        self._host.activity_recorded(event_id, self)
+        self._host.activities[event_id] = self
 
     def cancel(self, msg: Any = None) -> bool:
         """Asks the activity to stop, as its cancellation type says. True unless it has ended."""

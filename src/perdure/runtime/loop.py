@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import contextvars
 import sys
 import weakref
@@ -27,6 +28,7 @@ from perdure.runtime.refusals import RefusingLoop
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_Outer = tuple[asyncio.AbstractEventLoop | None, Any]
 # An activation that runs this many callbacks does not wait for anything: it spins (`while True: await asyncio.sleep(0)`).
 ACTIVATION_CALLBACKS_MAX = 1_000_000
 # A coroutine that swallows its own closing is asked this often before it is given up.
@@ -197,16 +199,22 @@ class WorkflowLoop(RefusingLoop):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        if self._closed:
-            coro.close()
-            raise Evicted
-        if asyncio_order.started_by_as_completed(2):
+        if not self._closed and asyncio_order.started_by_as_completed(2):
             coro.close()
             raise DeterminismViolation(
                 "asyncio.as_completed starts coroutines in random order. Write `asyncio.as_completed(…)` where `from asyncio import "
                 "as_completed` stands, or give it tasks: [asyncio.create_task(each) for each in …]."
             )
-        task = WorkflowTask(coro, loop=self, name=name, context=contextvars.copy_context() if context is None else context, **options)
+        return self.start_task(coro, contextvars.copy_context() if context is None else context, name, **options)
+
+    def start_task(
+        self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], context: contextvars.Context, name: str | None = None, **options: Any
+    ) -> WorkflowTask[T]:
+        """`create_task` without a look at who calls."""
+        if self._closed:
+            coro.close()
+            raise Evicted
+        task = WorkflowTask(coro, loop=self, name=name, context=context, **options)
         self.tasks.append(task)
         if len(self.tasks) >= self._prune_at:
             self._prune()
@@ -259,9 +267,26 @@ class WorkflowLoop(RefusingLoop):
                     "Wait with `await ctx.wait_condition(lambda: …)` or `await ctx.sleep(seconds)`."
                 )
 
-    def running(self) -> _Running:
-        """`with loop.running():` makes this the running loop, and the outer one (uvloop's, as a rule) again afterwards."""
-        return _Running(self)
+    def enter(self) -> _Outer:
+        """Makes this the running loop. `leave` makes the outer one (uvloop's, as a rule) that again."""
+        outer = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_dropped)
+        return outer
+
+    def leave(self, outer: _Outer) -> None:
+        loop, hooks = outer
+        sys.set_asyncgen_hooks(*hooks)
+        asyncio._set_running_loop(loop)
+
+    @contextlib.contextmanager
+    def running(self) -> Generator[None]:
+        """`enter` and `leave` around a block."""
+        outer = self.enter()
+        try:
+            yield
+        finally:
+            self.leave(outer)
 
     def pending_tasks(self) -> list[WorkflowTask[Any]]:
         return [task for task in self.tasks if not task.done()]
@@ -275,15 +300,20 @@ class WorkflowLoop(RefusingLoop):
             return
         self._closed = True
         self.ready.clear()
-        with self.running():
-            for task in reversed(self.tasks):
-                if not task.done():
-                    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - not in all type stubs
-                    _close_coroutine(task.get_coro(), task.run_context)
-            for generator in list(self._generators or ()):
-                _close_generator(generator)
+        if self._generators or self.pending_tasks():
+            outer = self.enter()
+            self._close_coroutines()
+            self.leave(outer)
         self.tasks.clear()
         self._generators = None
+
+    def _close_coroutines(self) -> None:
+        for task in reversed(self.tasks):
+            if not task.done():
+                setattr(task, "_log_destroy_pending", False)  # noqa: B010 - not in all type stubs
+                _close_coroutine(task.get_coro(), task.run_context)
+        for generator in list(self._generators or ()):
+            _close_generator(generator)
 
     def _prune(self) -> None:
         self.tasks = self.pending_tasks()
@@ -300,24 +330,6 @@ class WorkflowLoop(RefusingLoop):
             self.create_task(generator.aclose())
         else:
             _close_generator(generator)
-
-
-class _Running:
-    __slots__ = ("_hooks", "_loop", "_outer")
-
-    def __init__(self, loop: WorkflowLoop) -> None:
-        self._loop = loop
-
-    def __enter__(self) -> None:
-        loop = self._loop
-        self._outer = asyncio._get_running_loop()
-        self._hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(loop)
-        sys.set_asyncgen_hooks(loop._generator_begins, loop._generator_dropped)
-
-    def __exit__(self, *_: object) -> None:
-        sys.set_asyncgen_hooks(*self._hooks)
-        asyncio._set_running_loop(self._outer)
 
 
 def _close_coroutine(coro: Any, context: contextvars.Context) -> None:

@@ -36,6 +36,7 @@ from perdure.runtime.replay_logger import LOGGER, WorkflowLogger
 from perdure.runtime.signals import Handler, SignalRegistry
 
 if TYPE_CHECKING:
+    from perdure.model.call_shape import CallShape
     from perdure.model.options import ActivityOptions
 
 
@@ -107,10 +108,9 @@ class RunState:
         assert self.started is not None
         definition = self.definition
         try:
-            self._check_count(len(self.started.input.payloads))
-            self._arguments = self.converter.decode_args(
-                self.started.input.payloads, definition.arg_types, definition.arg_names, f"workflow {definition.name}"
-            )
+            payloads, shape = self.started.input.payloads, definition.shape
+            self._check_count(len(payloads))
+            self._arguments = self.converter.decode_args(payloads, shape.arg_types, shape.arg_names, shape.where)
             self.started.ClearField("input")
             if definition.cls is not None:
                 self.instance = self.context.run(definition.create)
@@ -134,7 +134,7 @@ class RunState:
         run = definition.run if self.instance is None else definition.run.__get__(self.instance)
         if definition.takes_ctx:
             arguments = [self.code_context, *arguments]
-        self._main = self.loop.create_task(self._run_main(run, arguments), context=self.context)
+        self._main = self.loop.start_task(self._run_main(run, arguments), self.context)
 
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
@@ -267,25 +267,30 @@ class RunState:
         defaults: ActivityOptions,
         overrides: Mapping[str, Any],
         result_type: Any,
-        names: Sequence[str],
+        shape: CallShape | None,
     ) -> ActivityHandle[Any]:
+        """`shape` is what is known of the activity; None when only its name is."""
         template = template_for(name, defaults, overrides, self.task_queue, self.options.default_start_to_close_timeout, self.converter)
+        if shape is not None:
+            shape.check_count(len(arguments))  # after the names of the options: who writes args=[…] has given none
+            result_type = result_type or shape.result_type
         # In replay the input is not looked at again, unless it is to be compared.
-        needless = not arguments or (self.replaying and not self.options.strict)
-        payloads = [] if needless else self.converter.encode_values(arguments, names, f"activity {name}")
+        if not arguments or (self.replaying and not self.options.strict):
+            payloads: list[Payload] = []
+        else:
+            names, where = ((), f"activity {name}") if shape is None else (shape.arg_names, shape.where)
+            payloads = self.converter.encode_values(arguments, names, where)
         self._activity_ids += 1
         handle: ActivityHandle[Any] = ActivityHandle(self, result_type, template.cancellation_type)
-        handle.command = ScheduleActivity(template.activity_id or str(self._activity_ids), name, payloads, template.message, handle)
-        self.add(handle.command)
+        handle.command = command = ScheduleActivity(
+            template.activity_id or str(self._activity_ids), name, payloads, template.message, handle
+        )
+        self.add(command)
         return handle
 
     async def execute_activity(self, definition: ActivityDefinition[Any, Any], args: Sequence[Any], options: ActivityOptions) -> Any:
         """`await charge(order)` in workflow code."""
-        shape = definition.shape
-        return await self.start_activity(definition.name, args, options, {}, shape.result_type, shape.arg_names)
-
-    def activity_recorded(self, scheduled_event_id: int, handle: ActivityHandle[Any]) -> None:
-        self.activities[scheduled_event_id] = handle
+        return await self.start_activity(definition.name, args, options, {}, None, definition.shape)
 
     def sleep(self, delay_ns: int) -> asyncio.Future[None]:
         timer = TimerFuture(self)
@@ -321,7 +326,7 @@ class RunState:
 
     def _dispatch_signal(self, handler: Handler, arguments: list[Any]) -> None:
         if handler.is_async:
-            self.loop.create_task(self._run_handler(handler, arguments), context=self.context.copy())
+            self.loop.start_task(self._run_handler(handler, arguments), self.context.copy())
         else:
             self.loop.call_soon(self._call_handler, handler, arguments, context=self.context.copy())
 

@@ -30,7 +30,7 @@ from perdure.model.conversion import DataConverter
 from perdure.model.definitions import WorkflowDefinition
 from perdure.model.errors import NondeterminismError, PerdureError, UsageError
 from perdure.runtime import guard
-from perdure.runtime.applying import APPLY, SIGNALED, apply_signal
+from perdure.runtime.applying import APPLY, SIGNALED, Apply, apply_signal
 from perdure.runtime.commands import COMMAND_EVENTS, Command
 from perdure.runtime.context import WorkflowContext
 from perdure.runtime.matching import Mismatch, code_line, match_commands, nondeterminism
@@ -87,7 +87,9 @@ class WorkflowRunner:
         self._last_event_id = 0
         self._activated_id = 0  # the WorkflowTaskStarted event of the last activation
         self._awaits_match = False
-        self._window: list[HistoryEvent] = []
+        # What the next activation is to apply.
+        self._signals: list[HistoryEvent] = []
+        self._window: list[tuple[Apply, HistoryEvent]] = []
 
     # --- what the worker calls ------------------------------------------------------------------------------------------------
 
@@ -157,15 +159,15 @@ class WorkflowRunner:
             if self._last_event_id == 0:
                 raise CacheMiss
             return
-        if events[0].event_id == 1:
+        first_id = events[0].event_id
+        if first_id == 1:
             if self._last_event_id:
                 self.evict()
-        elif events[0].event_id != self._last_event_id + 1 or task.previous_started_event_id != self._activated_id:
+        elif first_id != self._last_event_id + 1 or task.previous_started_event_id != self._activated_id:
             raise CacheMiss
 
     def _replay(self, events: Sequence[HistoryEvent], live_started_id: int) -> None:
         position, end = 0, len(events)
-        window = self._window
         while position < end:
             event = events[position]
             position += 1
@@ -176,14 +178,14 @@ class WorkflowRunner:
                 follows = events[position].event_type if position < end else 0
                 if follows == _COMPLETED or (not follows and event.event_id == live_started_id):
                     self._activate(event, events, position)
-                    window = self._window
             elif kind == _COMPLETED:
                 position = self._match(events, position, event.event_id)
+            elif kind == SIGNALED:
+                self._signals.append(event)
             elif kind == _BEGUN:
                 self._begin(event)
-                window.append(event)
-            else:
-                window.append(event)
+            elif (apply := APPLY.get(kind)) is not None:
+                self._window.append((apply, event))
         if end:
             self._last_event_id = events[-1].event_id
 
@@ -208,14 +210,14 @@ class WorkflowRunner:
         run.commands = []
         if replaying:
             self._show_markers(events, position + 1)
-        window, self._window = self._window, []
         token = guard.enter() if self.options.guard else None
+        outer = run.loop.enter()
         try:
-            with run.loop.running():
-                self._apply(window)
-                if run.code_error is None:
-                    run.advance()
+            self._apply(run)
+            if run.code_error is None:
+                run.advance()
         finally:
+            run.loop.leave(outer)
             guard.leave(token)
         if run.code_error is not None:
             raise run.code_error
@@ -227,20 +229,18 @@ class WorkflowRunner:
                 self.run.markers.upcoming(events[position])
             position += 1
 
-    def _apply(self, window: Sequence[HistoryEvent]) -> None:
-        run = self.run
-        begins = bool(window) and window[0].event_type == _BEGUN
+    def _apply(self, run: RunState) -> None:
+        signals, self._signals = self._signals, []
+        window, self._window = self._window, []
+        begins = run.activation == 1
         if begins:
             run.prepare_code()
-        for event in window:
-            if event.event_type == SIGNALED:
-                apply_signal(run, event)
+        for event in signals:
+            apply_signal(run, event)
         if begins:
             run.start_code()
-        for event in window:
-            apply = APPLY.get(event.event_type)
-            if apply is not None:
-                apply(run, event)
+        for apply, event in window:
+            apply(run, event)
 
     def _match(self, events: Sequence[HistoryEvent], position: int, completed_id: int) -> int:
         if not self._awaits_match:
@@ -270,9 +270,7 @@ class WorkflowRunner:
         add = request.commands.add
         for command in self.run.commands:
             if not command.dropped:
-                message = add()
-                message.command_type = command.kind  # type: ignore[assignment]
-                command.write(message)
+                command.put(add())
         if task.queries:
             self._answer_queries(task.queries, request.query_results)
         return request
