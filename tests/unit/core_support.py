@@ -101,7 +101,7 @@ def seconds(amount: float) -> Duration:
 
 def snapshot(run: Run) -> dict[str, Any]:
     """All of a run's state that must survive, in a form that compares."""
-    derived = ("heap", "tail", "tail_first_id", "facts_head", "start")
+    derived = ("heap", "tail", "tail_first_id", "facts_head", "task_head", "activity_head", "start")
     state = {name: _plain(getattr(run, name)) for name in Run.__slots__ if name not in derived}
     state["next_due"] = run.next_due()
     state["waiting_queue"] = run.waiting_queue
@@ -118,7 +118,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return frozenset(value)
     if hasattr(type(value), "__slots__") and type(value).__module__.startswith("perdure"):
-        return {name: _plain(getattr(value, name)) for name in type(value).__slots__ if name not in ("queued_due", "attributes", "token")}
+        unsaved = ("queued_due", "attributes", "token", "response_part")
+        return {name: _plain(getattr(value, name)) for name in type(value).__slots__ if name not in unsaved}
     return value
 
 
@@ -139,7 +140,7 @@ class Ledger:
         if not outcome.changed:
             assert not outcome.events and not outcome.buffered and not outcome.activities
         batch = History.FromString(outcome.history).events
-        assert _plain(list(batch)) == _plain(outcome.events)
+        assert _plain(list(batch)) == _plain(list(outcome.events))
         if outcome.events:
             assert outcome.events[0].event_id == outcome.first_event_id
         self.history += outcome.history
@@ -177,8 +178,9 @@ class Ledger:
 
 
 def check_tail(run: Run, events: list[HistoryEvent]) -> None:
-    assert [e.event_id for e in run.tail] == list(range(run.tail_first_id, run.next_event_id))
-    assert _plain(run.tail) == _plain(events[run.tail_first_id - 1 :])
+    tail = list(History.FromString(b"".join(run.tail)).events)
+    assert [e.event_id for e in tail] == list(range(run.tail_first_id, run.next_event_id)) and len(run.tail) == len(tail)
+    assert _plain(tail) == _plain(events[run.tail_first_id - 1 :])
 
 
 def check_awake(run: Run, events: list[HistoryEvent]) -> None:

@@ -21,16 +21,14 @@ from typing import Final, Literal, TypeAlias
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
+from temporalio.api.history.v1 import ActivityTaskCompletedEventAttributes, ActivityTaskStartedEventAttributes, HistoryEvent
 
 from perdure.engine.core import codes, due, limits, retry
+from perdure.engine.core.apply import end_activity
 from perdure.engine.core.codes import BACKOFF, READY, STARTED
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
-from perdure.engine.core.state import Run
-from perdure.engine.core.times import set_ns
-from perdure.engine.core.tokens import ACTIVITY, encode_token
+from perdure.engine.core.responses import activity_response
 from perdure.engine.core.transaction import Transaction
 
 Step: TypeAlias = Literal["start", "take back", "retry", "due", "close"]
@@ -67,7 +65,7 @@ def begin(tx: Transaction, a: Activity, reservation: Reservation) -> None:
     a.in_process = reservation.in_process
     a.incarnation = tx.env.incarnation
     _step(tx, a, "start")
-    tx.outcome.effects.append(ActivityStarted(reservation, started_activity(tx.run, a)))
+    tx.outcome.effects.append(ActivityStarted(reservation, StartedActivity(a.scheduled_event_id, a.attempt, activity_response(tx.run, a))))
 
 
 def offer(tx: Transaction) -> None:
@@ -103,37 +101,6 @@ def become_ready(tx: Transaction, a: Activity) -> None:
     tx.ready.append(a)
 
 
-def started_activity(run: Run, a: Activity) -> StartedActivity:
-    """The started attempt on its way to its worker."""
-    attributes = a.attributes
-    r = PollActivityTaskQueueResponse()
-    r.task_token = encode_token(ACTIVITY, run.namespace, run.workflow_id, run.run_id, a.scheduled_event_id, 0, a.attempt, a.activity_id)
-    r.workflow_namespace = run.namespace
-    r.workflow_type.name = run.workflow_type
-    execution = r.workflow_execution
-    execution.workflow_id = run.workflow_id
-    execution.run_id = run.run_id
-    r.activity_type.name = a.activity_type
-    r.activity_id = a.activity_id
-    if attributes.HasField("header"):
-        r.header.CopyFrom(attributes.header)
-    if attributes.HasField("input"):
-        r.input.CopyFrom(attributes.input)
-    if a.heartbeat_details is not None:
-        r.heartbeat_details.CopyFrom(a.heartbeat_details)
-    set_ns(r.scheduled_time, a.first_scheduled_time)
-    set_ns(r.current_attempt_scheduled_time, a.scheduled_time)
-    set_ns(r.started_time, a.started_time)
-    r.attempt = a.attempt
-    set_ns(r.schedule_to_close_timeout, a.schedule_to_close)
-    set_ns(r.start_to_close_timeout, a.start_to_close)
-    set_ns(r.heartbeat_timeout, a.heartbeat)
-    r.retry_policy.CopyFrom(attributes.retry_policy)
-    if attributes.HasField("priority"):
-        r.priority.CopyFrom(attributes.priority)
-    return StartedActivity(a.scheduled_event_id, a.attempt, r)
-
-
 # Ending.
 
 
@@ -141,36 +108,37 @@ def _write_started(tx: Transaction, a: Activity) -> int:
     """The event of the attempt that now closes; 0 if it is buffered, or never started."""
     if a.state != STARTED:
         return 0
-    event = HistoryEvent()
-    event.event_type = codes.ACTIVITY_STARTED
-    set_ns(event.event_time, a.started_time)
-    s = event.activity_task_started_event_attributes
+    s = ActivityTaskStartedEventAttributes()
     s.scheduled_event_id = a.scheduled_event_id
     s.identity = a.identity
     s.request_id = a.request_id
     s.attempt = a.attempt
     if a.last_failure is not None:
         s.last_failure.CopyFrom(a.last_failure)
-    return tx.add(event)
+    return tx.put(codes.ACTIVITY_STARTED, s.SerializeToString(), a.started_time)
 
 
 def _close(tx: Transaction, a: Activity, event: HistoryEvent) -> None:
     tx.add(event)
+    _closed(tx, a)
+
+
+def _closed(tx: Transaction, a: Activity) -> None:
     tx.outcome.activities[a.scheduled_event_id] = None
     tx.wants_task = True
 
 
 def complete(tx: Transaction, a: Activity, result: Payloads | None, identity: str) -> None:
     """The activity's code returned."""
-    started = _write_started(tx, a)
-    event = tx.event(codes.ACTIVITY_COMPLETED)
-    c = event.activity_task_completed_event_attributes
+    c = ActivityTaskCompletedEventAttributes()
+    c.started_event_id = _write_started(tx, a)
+    c.scheduled_event_id = a.scheduled_event_id
+    c.identity = identity
     if result is not None:
         c.result.CopyFrom(result)
-    c.scheduled_event_id = a.scheduled_event_id
-    c.started_event_id = started
-    c.identity = identity
-    _close(tx, a, event)
+    tx.put(codes.ACTIVITY_COMPLETED, c.SerializeToString())
+    end_activity(tx.run, a.scheduled_event_id)
+    _closed(tx, a)
 
 
 def fail(tx: Transaction, a: Activity, failure: Failure | None, identity: str) -> None:

@@ -16,6 +16,8 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes, retry
 from perdure.engine.core.limits import ID_BYTES_MAX, too_long
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
 from perdure.engine.core.transaction import Transaction
 
@@ -34,7 +36,10 @@ class Options(NamedTuple):
 
     complaint: str
     """What is wrong with them; empty if nothing is."""
-    template: HistoryEvent
+    template: bytes
+    """The event, encoded, as far as they say it,"""
+    response_part: bytes
+    """and so the response that hands such an activity over."""
 
 
 _Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, int]
@@ -68,8 +73,9 @@ def _make(a: ScheduleActivityTaskCommandAttributes, key: _Key, run_timeout: int)
     wrong = complaint(a)
     spans = timeouts(Timeouts(*key[2:6]), run_timeout)
     if wrong or isinstance(spans, str):
-        return Options(wrong or str(spans), HistoryEvent())
-    return Options("", _template(a, spans))
+        return Options(wrong or str(spans), b"", b"")
+    template = _template(a, spans)
+    return Options("", template.SerializeToString(), shared_part(template.activity_task_scheduled_event_attributes))
 
 
 def complaint(a: ScheduleActivityTaskCommandAttributes) -> str:
@@ -132,19 +138,20 @@ def _template(c: ScheduleActivityTaskCommandAttributes, spans: Timeouts) -> Hist
     return event
 
 
-def write_scheduled(tx: Transaction, command: Command, known: Options, completed_event_id: int) -> int:
-    """Appends ActivityTaskScheduled; returns its id."""
+def write_scheduled(tx: Transaction, command: Command, known: Options, completed_event_id: int) -> Activity:
+    """Appends ActivityTaskScheduled; returns what is pending now."""
     c = command.schedule_activity_task_command_attributes
-    event = HistoryEvent()
-    event.CopyFrom(known.template)
-    event.event_time.CopyFrom(tx.stamp)
+    event = tx.event_like(known.template)
     a = event.activity_task_scheduled_event_attributes
     a.activity_id = c.activity_id
     a.workflow_task_completed_event_id = completed_event_id
-    if c.HasField("header"):
+    has = c.HasField
+    if has("header"):
         a.header.CopyFrom(c.header)
-    if c.HasField("input"):
+    if has("input"):
         a.input.CopyFrom(c.input)
     if command.HasField("user_metadata"):
         event.user_metadata.CopyFrom(command.user_metadata)
-    return tx.append(event)
+    pending = tx.run.activities[tx.append(event)]
+    pending.response_part = known.response_part
+    return pending

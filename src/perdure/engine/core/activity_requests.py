@@ -82,10 +82,11 @@ def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) 
     a = held_activity(run, request.task_token)
     tx = Transaction(run, env)
     tx.outcome.reply = RespondActivityTaskCompletedResponse()
-    if limits.too_large(request.result):
+    result = request.result if request.HasField("result") else None
+    if result is not None and limits.too_large(result):
         activities.fail(tx, a, _too_large("Activity result"), request.identity)
     else:
-        activities.complete(tx, a, request.result if request.HasField("result") else None, request.identity)
+        activities.complete(tx, a, result, request.identity)
     return settle(tx)
 
 

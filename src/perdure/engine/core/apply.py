@@ -3,6 +3,9 @@
 Writes no event, refuses none: an event in a history has happened. Events of kinds that change nothing here (markers,
 activity starts) pass. Knows nothing of what the history does not say (`facts`, `rows`).
 
+The commonest events have a fold that takes what it needs of them: who writes one has encoded its attributes and need not
+make a message of it. `apply` of the same event does the same.
+
 Easily got wrong: an event that ends something may come when that thing is already gone, or belongs to an older holder of
 the same id. A buffered event changes the state when it arrives and gets its place in the history later, after the
 commands of the completion under way; both orders must give the same state.
@@ -20,7 +23,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from perdure.engine.core import codes, due
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.engine.core.state import Run
-from perdure.engine.core.times import SECOND, earliest, to_ns
+from perdure.engine.core.times import earliest, to_ns
 
 
 def apply(run: Run, event: HistoryEvent) -> None:
@@ -65,31 +68,38 @@ def _started(run: Run, event: HistoryEvent) -> None:
 
 def _task_scheduled(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_task_scheduled_event_attributes
-    queue, timeout, time = a.task_queue, a.start_to_close_timeout, event.event_time
+    sticky = a.task_queue.kind == codes.STICKY_QUEUE
+    task_scheduled(run, event.event_id, a.task_queue.name, sticky, to_ns(event.event_time), to_ns(a.start_to_close_timeout), a.attempt)
+
+
+def task_scheduled(run: Run, event_id: int, queue: str, sticky: bool, time: int, timeout: int, attempt: int) -> None:
+    """Folds WorkflowTaskScheduled."""
     run.first_task_due = 0
-    run.task = WorkflowTask(
-        event.event_id,
-        queue.name,
-        queue.kind == codes.STICKY_QUEUE,
-        time.seconds * SECOND + time.nanos,
-        timeout.seconds * SECOND + timeout.nanos,
-        a.attempt,
-    )
+    run.task = WorkflowTask(event_id, queue, sticky, time, timeout, attempt)
 
 
 def _task_started(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_task_started_event_attributes
+    task_started(run, event.event_id, to_ns(event.event_time), a.request_id, a.identity)
+
+
+def task_started(run: Run, event_id: int, time: int, request_id: str, identity: str) -> None:
+    """Folds WorkflowTaskStarted."""
     task = run.task
     if task is not None:
-        a = event.workflow_task_started_event_attributes
-        time = event.event_time
-        task.started_event_id = event.event_id
-        task.started_time = time.seconds * SECOND + time.nanos
-        task.request_id = a.request_id
-        task.identity = a.identity
+        task.started_event_id = event_id
+        task.started_time = time
+        task.request_id = request_id
+        task.identity = identity
 
 
 def _task_completed(run: Run, event: HistoryEvent) -> None:
-    run.previous_started_event_id = event.workflow_task_completed_event_attributes.started_event_id
+    task_completed(run, event.workflow_task_completed_event_attributes.started_event_id)
+
+
+def task_completed(run: Run, started_event_id: int) -> None:
+    """Folds WorkflowTaskCompleted."""
+    run.previous_started_event_id = started_event_id
     run.completed_tasks += 1
     run.task = None
 
@@ -106,22 +116,23 @@ def _activity_scheduled(run: Run, event: HistoryEvent) -> None:
 
 
 def _activity_completed(run: Run, event: HistoryEvent) -> None:
-    _end_activity(run, event.activity_task_completed_event_attributes.scheduled_event_id)
+    end_activity(run, event.activity_task_completed_event_attributes.scheduled_event_id)
 
 
 def _activity_failed(run: Run, event: HistoryEvent) -> None:
-    _end_activity(run, event.activity_task_failed_event_attributes.scheduled_event_id)
+    end_activity(run, event.activity_task_failed_event_attributes.scheduled_event_id)
 
 
 def _activity_timed_out(run: Run, event: HistoryEvent) -> None:
-    _end_activity(run, event.activity_task_timed_out_event_attributes.scheduled_event_id)
+    end_activity(run, event.activity_task_timed_out_event_attributes.scheduled_event_id)
 
 
 def _activity_canceled(run: Run, event: HistoryEvent) -> None:
-    _end_activity(run, event.activity_task_canceled_event_attributes.scheduled_event_id)
+    end_activity(run, event.activity_task_canceled_event_attributes.scheduled_event_id)
 
 
-def _end_activity(run: Run, scheduled_event_id: int) -> None:
+def end_activity(run: Run, scheduled_event_id: int) -> None:
+    """Folds the end of an activity, whatever it was."""
     a = run.activities.pop(scheduled_event_id, None)
     if a is not None and run.activity_ids.get(a.activity_id) == scheduled_event_id:
         del run.activity_ids[a.activity_id]
@@ -156,8 +167,12 @@ def _end_timer(run: Run, started_event_id: int) -> None:
 
 
 def _signaled(run: Run, event: HistoryEvent) -> None:
+    signaled(run, event.workflow_execution_signaled_event_attributes.request_id)
+
+
+def signaled(run: Run, request_id: str) -> None:
+    """Folds WorkflowExecutionSignaled."""
     run.signal_count += 1
-    request_id = event.workflow_execution_signaled_event_attributes.request_id
     if request_id:
         run.signal_request_ids.add(request_id)
 
@@ -192,15 +207,20 @@ def _merge(into: dict[str, Payload], changes: Iterable[tuple[str, Payload]]) -> 
 
 def _closed(status: WorkflowExecutionStatus.ValueType) -> Callable[[Run, HistoryEvent], None]:
     def close(run: Run, event: HistoryEvent) -> None:
-        run.status = status
-        run.close_time = to_ns(event.event_time)
-        run.task = None
-        run.first_task_due = 0
-        run.activities, run.activity_ids = {}, {}
-        run.timers, run.timer_ids = {}, {}
-        run.heap = []
+        closed(run, status, to_ns(event.event_time))
 
     return close
+
+
+def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int) -> None:
+    """Folds the end of a run."""
+    run.status = status
+    run.close_time = time
+    run.task = None
+    run.first_task_due = 0
+    run.activities, run.activity_ids = {}, {}
+    run.timers, run.timer_ids = {}, {}
+    run.heap = []
 
 
 _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {

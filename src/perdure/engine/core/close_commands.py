@@ -9,8 +9,10 @@ began, a close command is UNHANDLED_COMMAND, all commands are void, and the work
 from __future__ import annotations
 
 from temporalio.api.command.v1 import Command
+from temporalio.api.history.v1 import WorkflowExecutionCompletedEventAttributes
 
 from perdure.engine.core import codes, limits, retry
+from perdure.engine.core.apply import closed
 from perdure.engine.core.closing import void
 from perdure.engine.core.continuing import continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
@@ -32,14 +34,13 @@ def check_complete(plan: Plan, command: Command) -> None:
 
 def complete(tx: Transaction, command: Command, completed_event_id: int) -> None:
     c = command.complete_workflow_execution_command_attributes
-    event = tx.event(codes.WORKFLOW_COMPLETED)
-    a = event.workflow_execution_completed_event_attributes
+    a = WorkflowExecutionCompletedEventAttributes()
     if c.HasField("result"):
         a.result.CopyFrom(c.result)
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
-    tx.append(event)
+    metadata = command.user_metadata if command.HasField("user_metadata") else None
+    tx.record(codes.WORKFLOW_COMPLETED, a.SerializeToString(), metadata)
+    closed(tx.run, codes.COMPLETED, tx.now)
     void(tx)
 
 

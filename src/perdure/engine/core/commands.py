@@ -96,8 +96,7 @@ def carry_out(tx: Transaction, plan: Plan, commands: Sequence[Command], complete
     for command in commands:
         kind = command.command_type
         if kind == codes.SCHEDULE_ACTIVITY:
-            event_id = activity_options.write_scheduled(tx, command, next(options), completed_event_id)
-            tx.ready.append(tx.run.activities[event_id])
+            tx.ready.append(activity_options.write_scheduled(tx, command, next(options), completed_event_id))
         else:
             _ACTIONS[kind](tx, command, completed_event_id)
 

@@ -10,7 +10,11 @@ time out, and that is what slows the series of attempts down.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
+from temporalio.api.taskqueue.v1 import StickyExecutionAttributes
 from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskCompletedResponse,
@@ -19,6 +23,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.apply import task_completed as fold_completed
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.commands import carry_out, check
 from perdure.engine.core.outcome import Env, Outcome, WorkflowTaskStarted
@@ -54,7 +59,7 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
 
 def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, plan: Plan, heartbeat: bool, env: Env) -> Outcome:
     tx = Transaction(run, env)
-    tx.outcome.reply = reply = RespondWorkflowTaskCompletedResponse()
+    tx.outcome.reply = RespondWorkflowTaskCompletedResponse()
     tx.holding = True
     completed_event_id = _write_completed(tx, request, task)
     _stick(run, request)
@@ -67,33 +72,41 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
             tx.task_ready = False
             begin(tx, request.identity, INLINE_REQUEST, task.in_process)
             tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(run, partial=True)))
-    reply.reset_history_event_id = 0
     return settle(tx)
 
 
 def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> int:
     if task.attempt > 1:
         record_transient(tx, task)
-    event = tx.event(codes.TASK_COMPLETED)
-    a = event.workflow_task_completed_event_attributes
+    a = WorkflowTaskCompletedEventAttributes()
     a.scheduled_event_id = task.scheduled_event_id
     a.started_event_id = task.started_event_id
     a.identity = request.identity
-    if request.binary_checksum:
-        a.binary_checksum = request.binary_checksum
-    if request.HasField("worker_version_stamp"):
+    a.binary_checksum = request.binary_checksum
+    has = request.HasField
+    if has("worker_version_stamp"):
         a.worker_version.CopyFrom(request.worker_version_stamp)
-    if request.HasField("sdk_metadata"):
+    if has("sdk_metadata"):
         a.sdk_metadata.CopyFrom(request.sdk_metadata)
-    if request.HasField("metering_metadata"):
+    if has("metering_metadata"):
         a.metering_metadata.CopyFrom(request.metering_metadata)
-    return tx.append(event)
+    tx.cut_tail()
+    event_id = tx.record(codes.TASK_COMPLETED, a.SerializeToString())
+    fold_completed(tx.run, task.started_event_id)
+    return event_id
 
 
 def _stick(run: Run, request: RespondWorkflowTaskCompletedRequest) -> None:
-    sticky = request.sticky_attributes
-    run.sticky_queue = sticky.worker_task_queue.name
-    run.sticky_timeout = max(0, to_ns(sticky.schedule_to_start_timeout)) if run.sticky_queue else 0
+    sticky = request.sticky_attributes.SerializeToString() if request.HasField("sticky_attributes") else b""
+    run.sticky_queue, run.sticky_timeout = _sticky(sticky)
+
+
+@lru_cache(maxsize=256)
+def _sticky(attributes: bytes) -> tuple[str, int]:
+    """A sticky queue and its schedule-to-start timeout (ns). A worker says the same with every task."""
+    sticky = StickyExecutionAttributes.FromString(attributes)
+    queue = sticky.worker_task_queue.name
+    return queue, max(0, to_ns(sticky.schedule_to_start_timeout)) if queue else 0
 
 
 def _heartbeat_timeout(run: Run, env: Env) -> Outcome:

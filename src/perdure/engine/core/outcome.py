@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, overload
 
 from google.protobuf.message import Message
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 
 from perdure.engine.core.pending import Activity
@@ -111,6 +111,8 @@ class StartedWorkflowTask(NamedTuple):
     """A started workflow task: all that a poll response needs, without looking at the run again."""
 
     token: bytes
+    head: bytes
+    """The part of the response that is the same for all tasks of the run."""
     namespace: str
     workflow_id: str
     run_id: str
@@ -126,8 +128,9 @@ class StartedWorkflowTask(NamedTuple):
     """Of the history to hand over: 1, or on a sticky queue the one after `previous_started_event_id`."""
     last_event_id: int
     """Of the recorded history to hand over: `started_event_id`, or two less for a transient task."""
-    events: Sequence[HistoryEvent] | None
-    """The recorded events from `first_event_id` to `last_event_id`; None: they must be read from the store."""
+    events: bytes | Sequence[HistoryEvent] | None
+    """The recorded events from `first_event_id` to `last_event_id`, as a serialised `History` or as they are; None: they must
+    be read from the store."""
     suffix: Sequence[HistoryEvent]
     """The two events of a transient task, which no store has: they follow."""
 
@@ -182,6 +185,28 @@ class RunClosed(NamedTuple):
 Effect: TypeAlias = WorkflowTaskReady | WorkflowTaskStarted | ActivityReady | ActivityStarted | RunClosed
 
 
+class Written(Sequence[HistoryEvent]):
+    """Events as they are stored; parsed when somebody looks at them."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        """Each a serialised `History` of one."""
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, index: int) -> HistoryEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[HistoryEvent]: ...
+    def __getitem__(self, index: int | slice) -> HistoryEvent | list[HistoryEvent]:
+        parts = self.parts[index] if isinstance(index, slice) else [self.parts[index]]
+        events = list(History.FromString(b"".join(parts)).events)
+        return events if isinstance(index, slice) else events[0]
+
+
 class Outcome:
     """What one transaction did to one run."""
 
@@ -206,7 +231,7 @@ class Outcome:
         self.run = run
         self.reply: Message | None = None
         self.error: RpcError | None = None
-        self.events: list[HistoryEvent] = []
+        self.events = Written()
         """Appended to the history, with ids, in order."""
         self.first_event_id = run.next_event_id
         self.history = b""

@@ -87,6 +87,7 @@ class Activity:
         "queue",
         "queued_due",
         "request_id",
+        "response_part",
         "schedule_to_close",
         "schedule_to_start",
         "scheduled_event_id",
@@ -131,6 +132,8 @@ class Activity:
         """When the previous attempt ended; 0 on the first."""
         self.queued_due = 0
         """The earliest entry for it in the run's heap of deadlines; 0: none."""
+        self.response_part = b""
+        """What those share who are handed an activity with these options, encoded; empty if not known."""
 
     def row(self) -> bytes:
         """What the history does not say of it, for its row in the store."""

@@ -1,41 +1,121 @@
-"""What a worker is handed with a workflow task. (An activity's response is made when it starts: `activities`.)
+"""What a worker is handed with a task.
 
-Decides nothing. The events are copied: what a response holds belongs to its receiver.
+Decides nothing. What a response holds belongs to its receiver. What is the same in all responses of a run is encoded once
+and kept with the run; an activity's comes in part from the options that it shares with others (`activity_options`).
+
+Easily got wrong: a field that the head has must not be given again where it is a message: they would merge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueResponse
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import codes
 from perdure.engine.core.outcome import StartedWorkflowTask
-from perdure.engine.core.times import set_ns
+from perdure.engine.core.pending import Activity
+from perdure.engine.core.state import Run
+from perdure.engine.core.tokens import ACTIVITY, encode_token
+from perdure.engine.core.wire import framed, instant, tag
+
+_ID: Final = tag(WorkflowExecution, "workflow_id")
+_RUN: Final = tag(WorkflowExecution, "run_id")
+_TYPE_NAME: Final = tag(WorkflowType, "name")
+_QUEUE_NAME: Final = tag(TaskQueue, "name")
+
+_parse_task: Final = PollWorkflowTaskQueueResponse.FromString
+_TASK_TOKEN: Final = tag(PollWorkflowTaskQueueResponse, "task_token")
+_TASK_EXECUTION: Final = tag(PollWorkflowTaskQueueResponse, "workflow_execution")
+_TASK_TYPE: Final = tag(PollWorkflowTaskQueueResponse, "workflow_type")
+_TASK_HISTORY: Final = tag(PollWorkflowTaskQueueResponse, "history")
+_TASK_QUEUE: Final = tag(PollWorkflowTaskQueueResponse, "workflow_execution_task_queue")
+_TASK_SCHEDULED: Final = tag(PollWorkflowTaskQueueResponse, "scheduled_time")
+_TASK_STARTED: Final = tag(PollWorkflowTaskQueueResponse, "started_time")
+
+_parse_activity: Final = PollActivityTaskQueueResponse.FromString
+_ACTIVITY_TOKEN: Final = tag(PollActivityTaskQueueResponse, "task_token")
+_ACTIVITY_NAMESPACE: Final = tag(PollActivityTaskQueueResponse, "workflow_namespace")
+_ACTIVITY_EXECUTION: Final = tag(PollActivityTaskQueueResponse, "workflow_execution")
+_ACTIVITY_WORKFLOW: Final = tag(PollActivityTaskQueueResponse, "workflow_type")
+_ACTIVITY_SCHEDULED: Final = tag(PollActivityTaskQueueResponse, "scheduled_time")
+_ACTIVITY_ATTEMPT: Final = tag(PollActivityTaskQueueResponse, "current_attempt_scheduled_time")
+_ACTIVITY_STARTED: Final = tag(PollActivityTaskQueueResponse, "started_time")
+
+_NORMAL: Final = TaskQueue(kind=codes.NORMAL_QUEUE).SerializeToString()
 
 
-def poll_response(task: StartedWorkflowTask, events: Sequence[HistoryEvent] | None = None) -> PollWorkflowTaskQueueResponse:
+def make_heads(run: Run) -> None:
+    """Encodes what is the same in all responses of a run."""
+    execution = framed(_ID, run.workflow_id.encode()) + framed(_RUN, run.run_id.encode())
+    workflow_type = framed(_TYPE_NAME, run.workflow_type.encode())
+    queue = framed(_QUEUE_NAME, run.task_queue.encode()) + _NORMAL
+    run.task_head = framed(_TASK_EXECUTION, execution) + framed(_TASK_TYPE, workflow_type) + framed(_TASK_QUEUE, queue)
+    namespace = framed(_ACTIVITY_NAMESPACE, run.namespace.encode())
+    run.activity_head = namespace + framed(_ACTIVITY_EXECUTION, execution) + framed(_ACTIVITY_WORKFLOW, workflow_type)
+
+
+def poll_response(task: StartedWorkflowTask, events: bytes | Sequence[HistoryEvent] | None = None) -> PollWorkflowTaskQueueResponse:
     """The response to a poll that gets this task; `events`: as read from the store, where the task has none itself."""
-    r = PollWorkflowTaskQueueResponse()
-    r.task_token = task.token
-    execution = r.workflow_execution
-    execution.workflow_id = task.workflow_id
-    execution.run_id = task.run_id
-    r.workflow_type.name = task.workflow_type
-    r.previous_started_event_id = task.previous_started_event_id
-    r.started_event_id = task.started_event_id
-    r.attempt = task.attempt
-    history = r.history.events
     recorded = task.events if events is None else events
     if recorded is None:
         raise ValueError("the events of this task must be read from the store first")
-    history.extend(recorded)
-    if task.suffix:
-        history.extend(task.suffix)
-    queue = r.workflow_execution_task_queue
-    queue.name = task.queue
-    queue.kind = codes.NORMAL_QUEUE
-    set_ns(r.scheduled_time, task.scheduled_time)
-    set_ns(r.started_time, task.started_time)
+    encoded, read = (recorded, ()) if isinstance(recorded, bytes) else (b"", recorded)
+    parts = (
+        task.head,
+        framed(_TASK_TOKEN, task.token),
+        framed(_TASK_SCHEDULED, instant(task.scheduled_time)),
+        framed(_TASK_STARTED, instant(task.started_time)),
+        framed(_TASK_HISTORY, encoded),
+    )
+    r = _parse_task(b"".join(parts))
+    r.previous_started_event_id = task.previous_started_event_id
+    r.started_event_id = task.started_event_id
+    r.attempt = task.attempt
+    if read or task.suffix:
+        r.history.events.extend((*read, *task.suffix))
+    return r
+
+
+def shared_part(a: ActivityTaskScheduledEventAttributes) -> bytes:
+    """What is the same in the responses of activities with the same options."""
+    r = PollActivityTaskQueueResponse()
+    r.activity_type.CopyFrom(a.activity_type)
+    r.schedule_to_close_timeout.CopyFrom(a.schedule_to_close_timeout)
+    r.start_to_close_timeout.CopyFrom(a.start_to_close_timeout)
+    r.heartbeat_timeout.CopyFrom(a.heartbeat_timeout)
+    r.retry_policy.CopyFrom(a.retry_policy)
+    if a.HasField("priority"):
+        r.priority.CopyFrom(a.priority)
+    return r.SerializeToString()
+
+
+def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
+    """The response to a poll that gets this attempt."""
+    if not run.activity_head:
+        make_heads(run)
+    attributes = a.attributes
+    token = encode_token(ACTIVITY, run.namespace, run.workflow_id, run.run_id, a.scheduled_event_id, 0, a.attempt, a.activity_id)
+    parts = (
+        run.activity_head,
+        a.response_part or shared_part(attributes),
+        framed(_ACTIVITY_TOKEN, token),
+        framed(_ACTIVITY_SCHEDULED, instant(a.first_scheduled_time)),
+        framed(_ACTIVITY_ATTEMPT, instant(a.scheduled_time)),
+        framed(_ACTIVITY_STARTED, instant(a.started_time)),
+    )
+    r = _parse_activity(b"".join(parts))
+    r.activity_id = a.activity_id
+    r.attempt = a.attempt
+    has = attributes.HasField
+    if has("header"):
+        r.header.CopyFrom(attributes.header)
+    if has("input"):
+        r.input.CopyFrom(attributes.input)
+    if a.heartbeat_details is not None:
+        r.heartbeat_details.CopyFrom(a.heartbeat_details)
     return r

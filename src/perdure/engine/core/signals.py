@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from temporalio.api.common.v1 import Header, Payloads
 from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.apply import signaled
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
@@ -21,7 +23,7 @@ from perdure.engine.core.transaction import Transaction
 from perdure.model.rpc import invalid_argument, not_found, resource_exhausted
 
 
-def check_signal(name: str, request_id: str, identity: str, payloads: Payloads) -> None:
+def check_signal(name: str, request_id: str, identity: str, payloads: Payloads | None) -> None:
     """Refuses what no run may be sent.
 
     Raises:
@@ -35,7 +37,7 @@ def check_signal(name: str, request_id: str, identity: str, payloads: Payloads) 
         raise invalid_argument("RequestId length exceeds limit.")
     if limits.too_long(identity):
         raise invalid_argument("Identity length exceeds limit.")
-    if limits.too_large(payloads):
+    if payloads is not None and limits.too_large(payloads):
         raise invalid_argument("Signal input exceeds size limit.")
 
 
@@ -62,25 +64,25 @@ def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outco
     Raises:
         RpcError: as `check_signal` and `check_receiver`.
     """
-    check_signal(request.signal_name, request.request_id, request.identity, request.input)
-    seen = bool(request.request_id) and request.request_id in run.signal_request_ids
+    name, request_id, identity = request.signal_name, request.request_id, request.identity
+    has = request.HasField
+    payloads = request.input if has("input") else None
+    check_signal(name, request_id, identity, payloads)
+    seen = bool(request_id) and request_id in run.signal_request_ids
     if not seen:
         check_receiver(run)
     tx = Transaction(run, env)
     tx.outcome.reply = SignalWorkflowExecutionResponse()
     if seen:
         return tx.close()
-    header = request.header if request.HasField("header") else None
-    payloads = request.input if request.HasField("input") else None
-    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
+    write_signaled(tx, name, payloads, request.header if has("header") else None, identity, request_id)
     tx.wants_task = True
     return settle(tx)
 
 
 def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header: Header | None, identity: str, request_id: str) -> None:
     """Puts the event into the history or the buffer."""
-    event = tx.event(codes.WORKFLOW_SIGNALED)
-    a = event.workflow_execution_signaled_event_attributes
+    a = WorkflowExecutionSignaledEventAttributes()
     a.signal_name = name
     if payloads is not None:
         a.input.CopyFrom(payloads)
@@ -88,4 +90,5 @@ def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header
         a.header.CopyFrom(header)
     a.identity = identity
     a.request_id = request_id
-    tx.add(event)
+    tx.put(codes.WORKFLOW_SIGNALED, a.SerializeToString())
+    signaled(tx.run, request_id)

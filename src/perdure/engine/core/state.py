@@ -22,6 +22,7 @@ class Run:
 
     __slots__ = (
         "activities",
+        "activity_head",
         "activity_ids",
         "attached_request_ids",
         "buffered",
@@ -57,6 +58,7 @@ class Run:
         "tail_first_id",
         "task",
         "task_failures",
+        "task_head",
         "task_queue",
         "task_timeout",
         "timer_ids",
@@ -70,7 +72,11 @@ class Run:
         self.run_id = run_id
         self.start_request_id = start_request_id
         self.facts_head = b""
-        """The part of `facts` that never changes, encoded once."""
+        """The part of `facts` that never changes, encoded once,"""
+        self.task_head = b""
+        """as is that of the responses with which its workflow tasks are handed over,"""
+        self.activity_head = b""
+        """and its activities."""
 
         # From the event that starts the run.
         self.start_event = HistoryEvent()
@@ -123,8 +129,9 @@ class Run:
 
         # Derived, and never stored.
         self.heap: list[tuple[int, int, int]] = []
-        self.tail: list[HistoryEvent] = []
-        """Events since the started event of the last completed workflow task, as far as they were made here."""
+        self.tail: list[bytes] = []
+        """Events since the started event of the last completed workflow task, as far as they were made here, each as a
+        serialised `History` of one."""
         self.tail_first_id = 1
 
     def __repr__(self) -> str:

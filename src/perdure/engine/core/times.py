@@ -35,8 +35,9 @@ def set_ns(message: SecondsNanos, ns: int) -> None:
 
 def timestamp(ns: int) -> Timestamp:
     """A Timestamp of `ns`."""
-    seconds, nanos = divmod(ns, SECOND)
-    return Timestamp(seconds=seconds, nanos=nanos)
+    message = Timestamp()
+    message.seconds, message.nanos = divmod(ns, SECOND)
+    return message
 
 
 def duration(ns: int) -> Duration:

@@ -12,20 +12,36 @@ from __future__ import annotations
 
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.sdk.v1 import UserMetadata
 
 from perdure.engine.core import codes
 from perdure.engine.core.apply import apply, apply_buffered
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
-from perdure.engine.core.times import SECOND
+from perdure.engine.core.wire import framed, instant, tag, varint
 
 _ACTIVITY_CLOSES: Final = frozenset(
     (codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED),
 )
+_EVENT: Final = tag(History, "events")
+_ID: Final = tag(HistoryEvent, "event_id")
+_TIME: Final = tag(HistoryEvent, "event_time")
+_TYPE: Final = tag(HistoryEvent, "event_type")
+_METADATA: Final = tag(HistoryEvent, "user_metadata")
+_parse: Final = HistoryEvent.FromString
+
+
+def _attributes(name: str) -> bytes:
+    return tag(HistoryEvent, f"{name.removeprefix('EVENT_TYPE_').lower()}_event_attributes")
+
+
+_BARE: Final = {number: _TYPE + varint(number) for number in EventType.values()}
+"""By event type, an event that says only what it is, encoded,"""
+_OPENING: Final = {number: _TYPE + varint(number) + _attributes(name) for name, number in EventType.items() if number}
+"""and that, up to its attributes."""
 
 
 class Transaction:
@@ -34,13 +50,11 @@ class Transaction:
     __slots__ = (
         "changed",
         "env",
-        "events",
         "holding",
         "now",
         "outcome",
         "ready",
         "run",
-        "sized",
         "stamp",
         "stored",
         "task_ready",
@@ -52,10 +66,10 @@ class Transaction:
         self.run = run
         self.env = env
         self.now = env.now
-        self.stamp = Timestamp()
-        self.stamp.seconds, self.stamp.nanos = divmod(self.now, SECOND)
+        self.stamp = framed(_TIME, instant(self.now))
         self.outcome = Outcome(run)
-        self.events = self.outcome.events
+        self.written = self.outcome.events.parts
+        """The events, each as a serialised `History` of one."""
         self.stored = len(run.buffered)
         """How many of the run's buffered events are in the store: the first so many."""
         self.holding = False
@@ -68,30 +82,60 @@ class Transaction:
         """Something happened of which the workflow is to learn: a workflow task is scheduled at the end, unless one is pending."""
         self.changed = False
         """A fact beside the history changed."""
-        self.sized = 0
-        self.written: list[bytes] = []
 
     # Making events.
 
     def event(self, event_type: EventType.ValueType) -> HistoryEvent:
         """A new event of this instant, without an id."""
-        event = HistoryEvent()
-        event.event_type = event_type
-        event.event_time.CopyFrom(self.stamp)
-        return event
+        return _parse(self.stamp + _BARE[event_type])
+
+    def event_like(self, template: bytes) -> HistoryEvent:
+        """A new event of this instant, otherwise as the template is, without an id."""
+        return _parse(self.stamp + template)
 
     def append(self, event: HistoryEvent) -> int:
-        """Puts an event at the end of the history, whatever is buffered; returns its id."""
+        """Puts an event, which must not change any more, at the end of the history, whatever is buffered; returns its id."""
         run = self.run
         event_id = event.event_id = run.next_event_id
         apply(run, event)
-        if event.event_type == codes.TASK_COMPLETED:
-            run.tail = [event]
-            run.tail_first_id = event_id
-        else:
-            run.tail.append(event)
-        self.events.append(event)
+        self._write(event.SerializeToString())
         return event_id
+
+    def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
+        """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
+        event = self.stamp + framed(_OPENING[event_type], attributes)
+        if metadata is not None:
+            event += framed(_METADATA, metadata.SerializeToString())
+        return self._number(event)
+
+    def put(self, event_type: EventType.ValueType, attributes: bytes, time: int = 0) -> int:
+        """As `add`, for an event whose attributes are encoded, and which the caller folds; `time`: if not of this instant (ns)."""
+        run = self.run
+        event = (framed(_TIME, instant(time)) if time else self.stamp) + framed(_OPENING[event_type], attributes)
+        if not self.holding and (run.task is None or not run.task.started_event_id):
+            return self._number(event)
+        run.buffered.append(_parse(event))
+        run.buffered_bytes += len(event)
+        return 0
+
+    def _number(self, event: bytes) -> int:
+        run = self.run
+        event_id = run.next_event_id
+        run.next_event_id = event_id + 1
+        self._write(_ID + varint(event_id) + event)
+        return event_id
+
+    def cut_tail(self) -> None:
+        """The worker's view of the history ends here: what follows is the next task's."""
+        self.run.tail = []
+        self.run.tail_first_id = self.run.next_event_id
+
+    def _write(self, event: bytes) -> None:
+        run = self.run
+        part = framed(_EVENT, event)
+        run.history_bytes += len(part)
+        run.tail.append(part)
+        self.written.append(part)
 
     def add(self, event: HistoryEvent) -> int:
         """Puts an event into the history, or into the buffer as long as a workflow task is out; returns its id or 0."""
@@ -117,13 +161,18 @@ class Transaction:
             if event.event_type in _ACTIVITY_CLOSES:
                 closes.append(event)
                 continue
-            self._number(event)
+            self._flush(event)
             if event.event_type == codes.ACTIVITY_STARTED:
                 started[event.activity_task_started_event_attributes.scheduled_event_id] = event.event_id
         for event in closes:
             join_started(event, started)
-            self._number(event)
+            self._flush(event)
         return True
+
+    def _flush(self, event: HistoryEvent) -> None:
+        event.event_id = self.run.next_event_id
+        self.run.next_event_id += 1
+        self._write(event.SerializeToString())
 
     def _take_buffer(self) -> list[HistoryEvent]:
         run = self.run
@@ -153,39 +202,17 @@ class Transaction:
         self.run.buffered_bytes -= event.ByteSize()
         return event
 
-    def _number(self, event: HistoryEvent) -> None:
-        run = self.run
-        event.event_id = run.next_event_id
-        run.next_event_id += 1
-        run.tail.append(event)
-        self.events.append(event)
-
     # The outcome.
-
-    def history_bytes(self) -> int:
-        """The size of the history with the events so far: they are serialised on the way."""
-        events = self.events
-        total = 0
-        for index in range(self.sized, len(events)):
-            data = events[index].SerializeToString()
-            framed = b"\n" + _varint(len(data)) + data
-            self.written.append(framed)
-            total += len(framed)
-        self.sized = len(events)
-        self.run.history_bytes += total
-        return self.run.history_bytes
 
     def close(self) -> Outcome:
         """Fills in the outcome. Nothing may follow."""
         outcome, run = self.outcome, self.run
-        if self.events:
-            self.history_bytes()
-            outcome.history = b"".join(self.written)
+        outcome.history = b"".join(self.written)
         if run.closed:
             outcome.activities = {}
         if len(run.buffered) > self.stored:
             outcome.buffered = run.buffered[self.stored :]
-        outcome.changed = bool(self.changed or self.events or outcome.buffered or outcome.activities)
+        outcome.changed = bool(self.changed or self.written or outcome.buffered or outcome.activities)
         return outcome
 
 
@@ -204,17 +231,3 @@ def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
     else:
         canceled = event.activity_task_canceled_event_attributes
         canceled.started_event_id = started.get(canceled.scheduled_event_id, canceled.started_event_id)
-
-
-def _varint(number: int) -> bytes:
-    if number < 128:
-        return _BYTE[number]
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_BYTE: Final = [bytes((number,)) for number in range(128)]

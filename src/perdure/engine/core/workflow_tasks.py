@@ -10,12 +10,14 @@ again. How a task ends: `completion`, `task_failures`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import HistoryEvent, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes
 from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.apply import task_scheduled, task_started
 from perdure.engine.core.outcome import (
     Env,
     Outcome,
@@ -27,6 +29,7 @@ from perdure.engine.core.outcome import (
     WorkflowTaskStarted,
 )
 from perdure.engine.core.pending import WorkflowTask
+from perdure.engine.core.responses import make_heads
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import SECOND, set_ns
 from perdure.engine.core.tokens import WORKFLOW, encode_token
@@ -65,7 +68,7 @@ def schedule(tx: Transaction, attempt: int = 1, original: int = 0) -> None:
         run.task = WorkflowTask(run.next_event_id, run.task_queue, False, tx.now, timeout, attempt)
         tx.changed = True
     else:
-        tx.append(_scheduled_event(tx, tx.event(codes.TASK_SCHEDULED), attempt, run.task_timeout))
+        _write_scheduled(tx)
     if original and run.task is not None:
         run.task.original_scheduled_time = original
     tx.task_ready = True
@@ -80,20 +83,23 @@ def _timeout(run: Run, attempt: int, random: float) -> int:
     return run.task_timeout + int(delay * (0.8 + 0.2 * random))
 
 
-def _scheduled_event(tx: Transaction, event: HistoryEvent, attempt: int, timeout: int) -> HistoryEvent:
+def _write_scheduled(tx: Transaction) -> None:
     run = tx.run
-    a = event.workflow_task_scheduled_event_attributes
-    queue = a.task_queue
-    if run.sticky_queue:
-        queue.name = run.sticky_queue
-        queue.kind = codes.STICKY_QUEUE
-        queue.normal_name = run.task_queue
-    else:
-        queue.name = run.task_queue
-        queue.kind = codes.NORMAL_QUEUE
+    queue, sticky = run.sticky_queue or run.task_queue, bool(run.sticky_queue)
+    event_id = tx.record(codes.TASK_SCHEDULED, _scheduled(queue, run.task_queue if sticky else "", run.task_timeout, 1))
+    task_scheduled(run, event_id, queue, sticky, tx.now, run.task_timeout, 1)
+
+
+@lru_cache(maxsize=256)
+def _scheduled(queue: str, normal: str, timeout: int, attempt: int) -> bytes:
+    """The attributes of WorkflowTaskScheduled; `normal` is the normal queue behind a sticky one."""
+    a = WorkflowTaskScheduledEventAttributes()
+    a.task_queue.name = queue
+    a.task_queue.kind = codes.STICKY_QUEUE if normal else codes.NORMAL_QUEUE
+    a.task_queue.normal_name = normal
     set_ns(a.start_to_close_timeout, timeout)
     a.attempt = attempt
-    return event
+    return a.SerializeToString()
 
 
 # Starting.
@@ -121,11 +127,12 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
     task = _pending(run)
     if task.attempt > 1 and task.scheduled_event_id != run.next_event_id:
         original = task.original_scheduled_time
-        tx.append(_scheduled_event(tx, tx.event(codes.TASK_SCHEDULED), 1, run.task_timeout))
+        _write_scheduled(tx)
         task = _pending(run)
         task.original_scheduled_time = original
     if task.attempt == 1:
-        tx.append(_started_event(tx, tx.event(codes.TASK_STARTED), task.scheduled_event_id, identity, request_id))
+        event_id = tx.record(codes.TASK_STARTED, _started(run, task.scheduled_event_id, identity, request_id))
+        task_started(run, event_id, tx.now, request_id, identity)
     else:
         task.started_event_id = task.scheduled_event_id + 1
         task.started_time = tx.now
@@ -141,30 +148,37 @@ def _pending(run: Run) -> WorkflowTask:
     return run.task
 
 
-def _started_event(tx: Transaction, event: HistoryEvent, scheduled_event_id: int, identity: str, request_id: str) -> HistoryEvent:
-    a = event.workflow_task_started_event_attributes
+def _started(run: Run, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
+    a = WorkflowTaskStartedEventAttributes()
     a.scheduled_event_id = scheduled_event_id
     a.identity = identity
     a.request_id = request_id
-    size = tx.history_bytes()
+    size = run.history_bytes
     a.history_size_bytes = size
     if size >= limits.SUGGEST_BYTES:
         a.suggest_continue_as_new = True
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
-    if tx.run.next_event_id >= limits.SUGGEST_EVENTS:
+    if run.next_event_id >= limits.SUGGEST_EVENTS:
         a.suggest_continue_as_new = True
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
-    return event
+    return a.SerializeToString()
 
 
 def record_transient(tx: Transaction, task: WorkflowTask) -> None:
     """Writes the two events of a transient task that completes, with the times they had."""
-    size = tx.run.history_bytes
-    scheduled = HistoryEvent()
-    scheduled.event_type = codes.TASK_SCHEDULED
-    set_ns(scheduled.event_time, task.scheduled_time)
-    tx.append(_scheduled_event(tx, scheduled, task.attempt, task.timeout))
+    run = tx.run
+    size = run.history_bytes
+    scheduled = _transient_scheduled(run, task)
+    tx.append(scheduled)
     tx.append(_transient_started(task, size))
+
+
+def _transient_scheduled(run: Run, task: WorkflowTask) -> HistoryEvent:
+    event = HistoryEvent()
+    event.event_type = codes.TASK_SCHEDULED
+    event.workflow_task_scheduled_event_attributes.MergeFromString(_scheduled(run.task_queue, "", task.timeout, task.attempt))
+    set_ns(event.event_time, task.scheduled_time)
+    return event
 
 
 def _transient_started(task: WorkflowTask, history_bytes: int) -> HistoryEvent:
@@ -181,15 +195,8 @@ def _transient_started(task: WorkflowTask, history_bytes: int) -> HistoryEvent:
 
 def transient_events(run: Run, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
     """The events of a transient task as its worker (and a reader of the history) sees them: they are not recorded."""
-    scheduled = HistoryEvent()
+    scheduled = _transient_scheduled(run, task)
     scheduled.event_id = task.scheduled_event_id
-    scheduled.event_type = codes.TASK_SCHEDULED
-    set_ns(scheduled.event_time, task.scheduled_time)
-    a = scheduled.workflow_task_scheduled_event_attributes
-    a.task_queue.name = run.task_queue
-    a.task_queue.kind = codes.NORMAL_QUEUE
-    set_ns(a.start_to_close_timeout, task.timeout)
-    a.attempt = task.attempt
     if not task.started_event_id:
         return (scheduled,)
     started = _transient_started(task, run.history_bytes)
@@ -205,8 +212,11 @@ def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
     task.token = encode_token(
         WORKFLOW, run.namespace, run.workflow_id, run.run_id, task.scheduled_event_id, task.started_event_id, task.attempt
     )
+    if not run.task_head:
+        make_heads(run)
     return StartedWorkflowTask(
         task.token,
+        run.task_head,
         run.namespace,
         run.workflow_id,
         run.run_id,
@@ -219,7 +229,7 @@ def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
         task.started_time,
         first,
         run.next_event_id - 1,
-        run.tail[first - tail_first :] if tail_first <= first else None,
+        b"".join(run.tail[first - tail_first :]) if tail_first <= first else None,
         transient_events(run, task) if task.attempt > 1 else (),
     )
 
