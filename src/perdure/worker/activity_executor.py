@@ -67,7 +67,7 @@ class ActivityExecutor:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._running: set[Attempt] = set()
-        self._deadlines = Deadlines(self._running, clock)
+        self._deadlines = Deadlines(self._running, lambda attempt: _timeout_ns(attempt.task), clock)
         self._threads: ThreadPoolExecutor | None = None
         self._processes = ProcessPool(config.max_cpu_bound_processes, config.task_queue)
         self._stopping = False
@@ -98,7 +98,8 @@ class ActivityExecutor:
         if self._stopping:
             attempt.worker_stopping = True
         self._running.add(attempt)
-        self._deadlines.watch(attempt, _timeout_ns(task))
+        if not self._deadlines.looks_soon:
+            self._deadlines.look_soon()
         try:
             result = await self._call(definition, attempt, arguments)
         except (KeyboardInterrupt, GeneratorExit):

@@ -39,8 +39,8 @@ class Attempt:
     cancel_reason: CancelReason | None = None
     finished = False
     worker_stopping = False
-    deadline_ns = 0
-    """When the engine has given this attempt up for certain; 0: never."""
+    deadline_ns: int | None = None
+    """When the engine has given this attempt up for certain; 0: never; None: not worked out yet."""
     interrupt: Callable[[], None] | None = None
     """Delivers a cancellation to where the activity runs, if that is not the slot."""
     raises_on_heartbeat = False
