@@ -13,16 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import (
     ActivityReady,
     ActivityStarted,
+    Effect,
     FireTimers,
     Outcome,
-    RunClosed,
     StartActivityTask,
     StartedWorkflowTask,
     StartWorkflowTask,
@@ -49,6 +49,8 @@ from perdure.model.rpc import RpcError
 from perdure.storage.contract import Committed, queue_key
 
 logger = logging.getLogger("perdure.engine")
+
+T = TypeVar("T")
 
 RETRY_SECONDS = 0.5
 """Between two attempts to read a run that has to be read."""
@@ -92,20 +94,17 @@ class Dispatch:
         self.history.on_durable(live, outcome)
         self.timers.set(live.run.run_id, due)
 
-    def _carry_out(self, live: LiveRun, effect: Any) -> None:
-        kind = type(effect)
-        if kind is WorkflowTaskStarted:
+    def _carry_out(self, live: LiveRun, effect: Effect) -> None:
+        if isinstance(effect, WorkflowTaskStarted):
             if effect.reservation is not None:
                 self._hand_over_workflow_task(effect.task, effect.reservation)
-        elif kind is ActivityStarted:
+        elif isinstance(effect, ActivityStarted):
             self._hand_over_activity(live.run.run_id, effect)
-        elif kind is WorkflowTaskReady:
+        elif isinstance(effect, WorkflowTaskReady):
             self._offer_workflow_task(live, effect.queue, effect.sticky)
-        elif kind is ActivityReady:
+        elif isinstance(effect, ActivityReady):
             key = QueueKey(TaskKind.ACTIVITY, live.run.namespace, effect.queue)
             self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id))
-        elif kind is not RunClosed:
-            raise AssertionError(f"an effect without a meaning: {effect!r}")
 
     def _offer_workflow_task(self, live: LiveRun, queue: str, sticky: bool) -> None:
         key = QueueKey(TaskKind.WORKFLOW, live.run.namespace, queue)
@@ -249,8 +248,8 @@ class Dispatch:
                 queue_key(namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
             )
         )
-        found = found or []
-        self.matching.refill(queue, [task for _, task in found], found[-1][0] if len(found) == BACKLOG_READ_MAX else None)
+        tasks = found or []
+        self.matching.refill(queue, [task for _, task in tasks], tasks[-1][0] if len(tasks) == BACKLOG_READ_MAX else None)
 
     # Timers and other requests that nobody waits for.
 
@@ -337,7 +336,7 @@ class Dispatch:
                 self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id))
         self.timers.set(run.run_id, run.next_due())
 
-    async def _persist(self, read: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def _persist(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """Reads until the storage answers; None if the engine closes first, or there is nothing."""
         while not self._closed:
             try:

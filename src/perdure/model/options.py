@@ -244,7 +244,8 @@ def _check_enum(kind: type[IntEnum]) -> Callable[[Any, str], None]:
 
 
 def _check_memo(memo: Any, name: str) -> None:
-    if not isinstance(memo, Mapping) or not all(isinstance(key, str) for key in memo):
+    given: Any = memo
+    if not isinstance(memo, Mapping) or not all(isinstance(key, str) for key in given):
         raise UsageError(f"{name} is {memo!r}; give a dict with strings as keys")
 
 
