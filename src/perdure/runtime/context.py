@@ -6,10 +6,9 @@ import asyncio
 import inspect
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from perdure.model.definitions import ActivityDefinition, HandlerDefinition, activity_definition, current_workflow
 from perdure.model.durations import Duration, to_ns, to_seconds
@@ -52,15 +51,14 @@ _FOREIGN: Mapping[str, str] = {
     "wait_until": "await ctx.wait_condition(lambda: …)",
 }
 _DEFINITION: type = ActivityDefinition
-_current: ContextVar[WorkflowContext] = ContextVar("perdure_workflow_context")
 
 
 def workflow_context() -> WorkflowContext:
     """The context of the workflow whose code is running, for helpers that were not passed it. UsageError outside of a workflow."""
-    try:
-        return _current.get()
-    except LookupError:
-        raise UsageError("no workflow is running here; workflow_context() works in workflow code and in what it calls") from None
+    run = current_workflow.get()
+    if not isinstance(run, RunState):
+        raise UsageError("no workflow is running here; workflow_context() works in workflow code and in what it calls")
+    return cast("WorkflowContext", run.code_context)
 
 
 class _Done:
@@ -82,10 +80,6 @@ class WorkflowContext:
 
     def __init__(self, run: RunState) -> None:
         self._run = run
-
-    def _enter(self) -> None:
-        _current.set(self)
-        current_workflow.set(self._run)
 
     # --- facts ------------------------------------------------------------------------------------------------------------------
 

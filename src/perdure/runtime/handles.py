@@ -32,7 +32,9 @@ class ActivityHandle(WorkflowFuture[R], Generic[R]):
     __slots__ = ("_activation", "_cancel_sent", "_cancellation_type", "_host", "command", "result_type", "scheduled_event_id")
 
     def __init__(self, host: HandleHost, result_type: Any, cancellation_type: int) -> None:
-        super().__init__(loop=host.loop)
+        loop = host.loop
+        loop.created = self._hash = loop.created + 1
+        super(WorkflowFuture, self).__init__(loop=loop)  # past WorkflowFuture's own, which does the same: there are many of these
         self._host = host
         self._activation = host.activation
         self._cancellation_type = cancellation_type

@@ -19,7 +19,7 @@ import contextvars
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar, TypeVarTuple, cast
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from perdure.model.errors import DeterminismViolation
 from perdure.runtime import asyncio_order
@@ -129,7 +129,7 @@ class WorkflowTask(asyncio.Task[T]):
 
     def __init__(
         self,
-        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        coro: Any,
         *,
         loop: WorkflowLoop,
         name: str | None,
@@ -138,7 +138,7 @@ class WorkflowTask(asyncio.Task[T]):
     ) -> None:
         loop.created = self._hash = loop.created + 1  # before asyncio puts the task in a set
         self.run_context = context
-        super().__init__(cast(Any, coro), loop=loop, name=name or f"Task-{self._hash - loop.first_hash}", context=context, **options)
+        super().__init__(coro, loop=loop, name=name or f"Task-{self._hash - loop.first_hash}", context=context, **options)
 
     def __hash__(self) -> int:
         return self._hash
@@ -214,7 +214,7 @@ class WorkflowLoop(RefusingLoop):
         if self._closed:
             coro.close()
             raise Evicted
-        task = WorkflowTask(coro, loop=self, name=name, context=context, **options)
+        task: WorkflowTask[T] = WorkflowTask(coro, loop=self, name=name, context=context, **options)
         self.tasks.append(task)
         if len(self.tasks) >= self._prune_at:
             self._prune()

@@ -21,7 +21,7 @@ from temporalio.api.common.v1.message_pb2 import Payload
 from temporalio.api.history.v1.message_pb2 import WorkflowExecutionStartedEventAttributes
 
 from perdure.model.conversion import DataConverter
-from perdure.model.definitions import ActivityDefinition, HandlerDefinition, WorkflowDefinition
+from perdure.model.definitions import ActivityDefinition, HandlerDefinition, WorkflowDefinition, current_workflow
 from perdure.model.errors import DeterminismViolation, InvalidInput, UsageError
 from perdure.runtime import guard
 from perdure.runtime.activity_commands import template_for
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 class RunState:
     """One run's code, from its first event to its close or its eviction."""
 
+    __slots__ = (
+        *("definition", "workflow_id", "run_id", "converter", "options", "started", "context", "loop", "code_context", "task_queue"),
+        *("start_ns", "now_ns", "history_length", "history_size", "continue_as_new_suggested", "replaying", "evicted", "closed"),
+        *("cancel_requested", "cancel_reason", "current_details", "activation", "commands", "refusal", "code_error", "activities"),
+        *("timers", "conditions", "signals", "queries", "markers", "memo", "search_attributes", "handlers_running", "instance"),
+        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main"),
+    )
+
     def __init__(
         self, definition: WorkflowDefinition[..., Any], workflow_id: str, run_id: str, converter: DataConverter, options: RunnerOptions
     ) -> None:
@@ -58,13 +66,8 @@ class RunState:
         self.task_queue = ""
         self.start_ns = self.now_ns = 0
         self.history_length = self.history_size = 0
-        self.continue_as_new_suggested = False
-        self.replaying = False
-        self.evicted = False
-        self.closed = False
-        self.cancel_requested = False
-        self.cancel_reason = ""
-        self.current_details = ""
+        self.continue_as_new_suggested = self.replaying = self.evicted = self.closed = self.cancel_requested = False
+        self.cancel_reason = self.current_details = ""
         self.activation = 0
         self.commands: list[Command] = []
         self.refusal: str | None = None
@@ -80,17 +83,15 @@ class RunState:
         self.handlers_running = 0
         self.instance: Any = None
         self._arguments: list[Any] = []
-        self._begun_in = 0
-        self._activity_ids = 0
-        self._timer_ids = 0
+        self._activity_ids = self._timer_ids = 0
         self._random: random.Random | None = None
         self._logger: WorkflowLogger | None = None
         self._main: asyncio.Task[None] | None = None
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
-    def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any, enter: Callable[[], None]) -> None:
-        """The run's first event. `context` is what its code gets as ctx; `enter` sets the variables through which it finds it."""
+    def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any) -> None:
+        """The run's first event. `context` is what its code gets as ctx."""
         self.code_context = context
         own = self.started = WorkflowExecutionStartedEventAttributes()
         own.CopyFrom(started)  # the original keeps the whole history alive that it came in
@@ -101,7 +102,7 @@ class RunState:
             self.memo.update(own.memo.fields)
         if own.HasField("search_attributes"):
             self.search_attributes.update(own.search_attributes.indexed_fields)
-        self.context.run(enter)
+        self.context.run(current_workflow.set, self)
 
     def prepare_code(self) -> None:
         """Creates the workflow object and its handlers, before the first signals. An input that does not decode fails the workflow."""
@@ -128,7 +129,6 @@ class RunState:
         """Creates the workflow's first task."""
         if self.closed or self.code_error is not None:
             return
-        self._begun_in = self.activation
         definition, arguments = self.definition, self._arguments
         self._arguments = []
         run = definition.run if self.instance is None else definition.run.__get__(self.instance)
@@ -189,7 +189,7 @@ class RunState:
         self.cancel_reason = reason
         if self._main is None:
             return
-        if self.activation == self._begun_in:
+        if self.activation == 1:
             # Its first step has not run: cancelled now it would never begin. It begins, and is cancelled where it waits first.
             self.loop.call_soon(self._main.cancel, context=self.context.copy())
         else:

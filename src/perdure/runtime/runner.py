@@ -190,18 +190,19 @@ class WorkflowRunner:
             self._last_event_id = events[-1].event_id
 
     def _begin(self, event: HistoryEvent) -> None:
-        run = self._state = RunState(self.definition, self.workflow_id, self.run_id, self._converter, self.options)
-        if self._traced is not None:
-            _trace_commands(run, self._traced)
+        about = self.definition, self.workflow_id, self.run_id, self._converter, self.options
+        run = self._state = RunState(*about) if self._traced is None else _TracedRun(self._traced, *about)
         time = event.event_time
-        context = WorkflowContext(run)
-        run.begin(event.workflow_execution_started_event_attributes, time.seconds * 1_000_000_000 + time.nanos, context, context._enter)
+        start_ns = time.seconds * 1_000_000_000 + time.nanos
+        run.begin(event.workflow_execution_started_event_attributes, start_ns, WorkflowContext(run))
 
     def _activate(self, started: HistoryEvent, events: Sequence[HistoryEvent], position: int) -> None:
         run = self.run
         replaying = run.replaying = position < len(events)
         time = started.event_time
-        run.now_ns = max(run.now_ns, time.seconds * 1_000_000_000 + time.nanos)
+        now_ns = time.seconds * 1_000_000_000 + time.nanos
+        if now_ns > run.now_ns:
+            run.now_ns = now_ns
         run.history_length = self._activated_id = started.event_id
         attributes = started.workflow_task_started_event_attributes
         run.history_size = attributes.history_size_bytes
@@ -323,11 +324,15 @@ class WorkflowRunner:
         return stack_trace(run.loop.pending_tasks())
 
 
-def _trace_commands(run: RunState, traced: dict[int, str]) -> None:
-    add = run.add
+class _TracedRun(RunState):
+    """Notes where each command is issued."""
 
-    def noted(command: Command) -> None:
-        traced[id(command)] = code_line()
-        add(command)
+    __slots__ = ("_traced",)
 
-    run.add = noted  # type: ignore[method-assign]
+    def __init__(self, traced: dict[int, str], *about: Any) -> None:
+        super().__init__(*about)
+        self._traced = traced
+
+    def add(self, command: Command) -> None:
+        self._traced[id(command)] = code_line()
+        super().add(command)
