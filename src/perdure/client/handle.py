@@ -74,17 +74,20 @@ class WorkflowHandle(Generic[R]):
 
         Sent again with the same `request_id` it is the same signal.
         """
-        self._caller.check_open()
+        caller = self._caller
+        caller.check_open()
         request = SignalWorkflowExecutionRequest()
-        request.namespace = self._caller.namespace
-        request.workflow_execution.workflow_id = self.id
-        request.workflow_execution.run_id = self.run_id
-        request.signal_name, payloads = signal_payloads(signal, args, self._caller.converter)
+        request.namespace = caller.namespace
+        request.identity = caller.identity
+        request.request_id = request_id or uuid4_text()
+        execution = request.workflow_execution
+        execution.workflow_id = self.id
+        if self.run_id:
+            execution.run_id = self.run_id
+        request.signal_name, payloads = signal_payloads(signal, args, caller.converter)
         if payloads:
             request.input.payloads.extend(payloads)
-        request.identity = self._caller.identity
-        request.request_id = request_id or uuid4_text()
-        await self._caller.call(self._caller.service.signal_workflow_execution, request, self.id)
+        await caller.call(caller.service.signal_workflow_execution, request, self.id)
 
     @overload
     async def query(

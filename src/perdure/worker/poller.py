@@ -9,7 +9,8 @@ where they are (`WorkflowTaskHandler`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -72,11 +73,11 @@ class TaskPoller:
             (self._sticky_queue, _STICKY, slots if config.max_cached_workflows else 0),
         ):
             if share:
-                request = self._workflow_poll(queue, kind)
+                request = self._workflow_poll(queue, kind)  # for every poll: nobody changes or keeps it
                 settings = self._settings(share, config.workflow_poll_timeout, None)
                 name = f'workflow tasks of "{config.task_queue}"' + (" (cached workflows)" if kind == _STICKY else "")
                 self._workflow_lanes.append(
-                    PollLane(name, _polling(self._service.poll_workflow_task_queue, request), handle, settings, self._clock)
+                    PollLane(name, partial(self._service.poll_workflow_task_queue, request), handle, settings, self._clock)
                 )
         for lane in self._workflow_lanes:
             lane.start()
@@ -92,7 +93,7 @@ class TaskPoller:
         gate = asyncio.Semaphore(config.max_concurrent_activity_tasks) if config.task_queue_size else None
         settings = self._settings(config.max_concurrent_activity_tasks + config.task_queue_size, config.activity_poll_timeout, gate)
         lane = PollLane(
-            f'activities of "{config.task_queue}"', _polling(self._service.poll_activity_task_queue, request), handle, settings, self._clock
+            f'activities of "{config.task_queue}"', partial(self._service.poll_activity_task_queue, request), handle, settings, self._clock
         )
         self._activity_lanes.append(lane)
         lane.start()
@@ -161,8 +162,3 @@ class TaskPoller:
 
     def _lanes(self) -> list[PollLane[Any]]:
         return [*self._workflow_lanes, *self._activity_lanes]
-
-
-def _polling(method: Callable[[Any], Coroutine[Any, Any, Any]], request: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
-    """A poll; its request says the same each time, and nobody changes or keeps it."""
-    return lambda: method(request)
