@@ -101,7 +101,7 @@ def seconds(amount: float) -> Duration:
 
 def snapshot(run: Run) -> dict[str, Any]:
     """All of a run's state that must survive, in a form that compares."""
-    derived = ("heap", "tail", "tail_first_id", "facts_head", "task_head", "activity_head", "start")
+    derived = ("heap", "tail", "tail_first_id", "facts_head", "task_head", "activity_head", "token_names", "start")
     state = {name: _plain(getattr(run, name)) for name in Run.__slots__ if name not in derived}
     state["next_due"] = run.next_due()
     state["waiting_queue"] = run.waiting_queue

@@ -15,8 +15,9 @@ from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttrib
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes, retry
+from perdure.engine.core.apply import activity_scheduled
 from perdure.engine.core.limits import ID_BYTES_MAX, too_long
-from perdure.engine.core.pending import Activity
+from perdure.engine.core.pending import Activity, Shared
 from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
 from perdure.engine.core.transaction import Transaction
@@ -37,9 +38,8 @@ class Options(NamedTuple):
     complaint: str
     """What is wrong with them; empty if nothing is."""
     template: bytes
-    """The event, encoded, as far as they say it,"""
-    response_part: bytes
-    """and so the response that hands such an activity over."""
+    """The event, encoded, as far as they say it."""
+    shared: Shared
 
 
 _Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, int]
@@ -73,9 +73,10 @@ def _make(a: ScheduleActivityTaskCommandAttributes, key: _Key, run_timeout: int)
     wrong = complaint(a)
     spans = timeouts(Timeouts(*key[2:6]), run_timeout)
     if wrong or isinstance(spans, str):
-        return Options(wrong or str(spans), b"", b"")
+        return Options(wrong or str(spans), b"", Shared("", "", 0, 0, 0, 0, b""))
     template = _template(a, spans)
-    return Options("", template.SerializeToString(), shared_part(template.activity_task_scheduled_event_attributes))
+    response_part = shared_part(template.activity_task_scheduled_event_attributes)
+    return Options("", template.SerializeToString(), Shared(key[0], key[1], *spans, response_part))
 
 
 def complaint(a: ScheduleActivityTaskCommandAttributes) -> str:
@@ -152,6 +153,5 @@ def write_scheduled(tx: Transaction, command: Command, known: Options, completed
         a.input.CopyFrom(c.input)
     if command.HasField("user_metadata"):
         event.user_metadata.CopyFrom(command.user_metadata)
-    pending = tx.run.activities[tx.append(event)]
-    pending.response_part = known.response_part
-    return pending
+    tx.number(event)
+    return activity_scheduled(tx.run, event, known.shared)

@@ -14,14 +14,14 @@ commands of the completion under way; both orders must give the same state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes, due
-from perdure.engine.core.pending import Activity, Timer, WorkflowTask
+from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
 
@@ -48,21 +48,40 @@ def is_null(payload: Payload) -> bool:
 
 def _started(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_execution_started_event_attributes
+    spans = Spans(
+        to_ns(a.workflow_execution_expiration_time),
+        to_ns(a.workflow_run_timeout),
+        to_ns(a.workflow_task_timeout),
+        to_ns(a.first_workflow_task_backoff),
+    )
+    run_started(run, event, to_ns(event.event_time), a.workflow_id, a.workflow_type.name, a.task_queue.name, spans)
+
+
+class Spans(NamedTuple):
+    """How long a run may take, in nanoseconds; 0: no limit, or no delay."""
+
+    execution_expiration: int
+    """An instant: when its chain of runs is to end."""
+    run: int
+    task: int
+    backoff: int
+    """Before its first workflow task."""
+
+
+def run_started(run: Run, event: HistoryEvent, time: int, workflow_id: str, workflow_type: str, queue: str, spans: Spans) -> None:
+    """Folds WorkflowExecutionStarted."""
+    a = event.workflow_execution_started_event_attributes
     run.start_event, run.start = event, a
-    run.workflow_id = a.workflow_id
-    run.workflow_type = a.workflow_type.name
-    run.task_queue = a.task_queue.name
-    run.start_time = to_ns(event.event_time)
-    run.run_timeout = to_ns(a.workflow_run_timeout)
-    run.task_timeout = to_ns(a.workflow_task_timeout)
-    backoff = to_ns(a.first_workflow_task_backoff)
-    run.execution_expiration = to_ns(a.workflow_execution_expiration_time)
-    by_run = run.start_time + backoff + run.run_timeout if run.run_timeout else 0
+    run.workflow_id, run.workflow_type, run.task_queue = workflow_id, workflow_type, queue
+    run.start_time = time
+    run.execution_expiration, run.run_timeout, run.task_timeout, backoff = spans
+    by_run = time + backoff + run.run_timeout if run.run_timeout else 0
     run.run_expiration = earliest(by_run, run.execution_expiration)
-    run.first_task_due = run.start_time + backoff if backoff else 0
-    if a.HasField("memo"):
+    run.first_task_due = time + backoff if backoff else 0
+    has = a.HasField
+    if has("memo"):
         run.memo = {key: value for key, value in a.memo.fields.items() if not is_null(value)}
-    if a.HasField("search_attributes"):
+    if has("search_attributes"):
         run.search_attributes = {key: value for key, value in a.search_attributes.indexed_fields.items() if not is_null(value)}
 
 
@@ -109,10 +128,16 @@ def _task_ended(run: Run, event: HistoryEvent) -> None:
 
 
 def _activity_scheduled(run: Run, event: HistoryEvent) -> None:
-    a = Activity(event)
+    activity_scheduled(run, event, None)
+
+
+def activity_scheduled(run: Run, event: HistoryEvent, shared: Shared | None) -> Activity:
+    """Folds ActivityTaskScheduled; `shared` as `Activity` takes it."""
+    a = Activity(event, shared)
     run.activities[a.scheduled_event_id] = a
     run.activity_ids[a.activity_id] = a.scheduled_event_id
     due.watch_activity(run, a)
+    return a
 
 
 def _activity_completed(run: Run, event: HistoryEvent) -> None:

@@ -9,7 +9,7 @@ the check keeps what it expects in a `Plan`, and only a plan without fault is ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from temporalio.api.command.v1 import Command
@@ -61,25 +61,23 @@ _UNSUPPORTED: Final[dict[int, str]] = {
     types.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: "Nexus operations",
 }
 """Known to the protocol, unknown to this engine: the workflow task fails and says so."""
+_KNOWN: Final = frozenset((*_CHECKS, *_UNSUPPORTED))
 
 
-def check(run: Run, commands: Sequence[Command], completed_event_id: int) -> Plan:
+def check(run: Run, commands: Iterable[Command], completed_event_id: int) -> Plan:
     """Checks all commands of a completion whose event will have the id `completed_event_id`.
 
     Raises:
         RpcError: InvalidArgument for a sequence that is no sequence of commands: the task stays started.
         Refused: for the first command that is wrong.
     """
-    last = len(commands) - 1
-    for index, command in enumerate(commands):
-        kind = command.command_type
-        if kind in _CLOSING and index != last:
-            raise invalid_argument("invalid command sequence: a command that closes the workflow must be the last one")
-        if kind not in _CHECKS and kind not in _UNSUPPORTED:
-            raise invalid_argument(f"unknown command type: {kind}")
-    plan = Plan(run, completed_event_id)
-    for command in commands:
-        kind = command.command_type
+    plan = Plan(run, commands, completed_event_id)
+    kinds = [command.command_type for command in plan.commands]
+    if not _CLOSING.isdisjoint(kinds[:-1]):
+        raise invalid_argument("invalid command sequence: a command that closes the workflow must be the last one")
+    if not _KNOWN.issuperset(kinds):
+        raise invalid_argument(f"unknown command type: {next(kind for kind in kinds if kind not in _KNOWN)}")
+    for kind, command in zip(kinds, plan.commands, strict=True):
         if command.HasField("user_metadata"):
             _check_metadata(command)
         checker = _CHECKS.get(kind)
@@ -90,10 +88,10 @@ def check(run: Run, commands: Sequence[Command], completed_event_id: int) -> Pla
     return plan
 
 
-def carry_out(tx: Transaction, plan: Plan, commands: Sequence[Command], completed_event_id: int) -> None:
+def carry_out(tx: Transaction, plan: Plan, completed_event_id: int) -> None:
     """Does what a faultless plan says."""
     options = iter(plan.options)
-    for command in commands:
+    for command in plan.commands:
         kind = command.command_type
         if kind == codes.SCHEDULE_ACTIVITY:
             tx.ready.append(activity_options.write_scheduled(tx, command, next(options), completed_event_id))

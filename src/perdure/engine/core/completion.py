@@ -64,7 +64,7 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
     completed_event_id = _write_completed(tx, request, task)
     _stick(run, request)
     succeed(tx)
-    carry_out(tx, plan, request.commands, completed_event_id)
+    carry_out(tx, plan, completed_event_id)
     tx.holding = False
     if not run.closed and (request.force_create_new_workflow_task or run.buffered or tx.wants_task):
         schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from perdure.engine.core.pending import WorkflowTask
-from perdure.model.ids import run_id_bytes, run_id_text
+from perdure.model.ids import run_id_text
 
 if TYPE_CHECKING:
     from perdure.engine.core.state import Run
@@ -56,7 +56,7 @@ def run_facts(run: Run) -> bytes:
 
 def _head(run: Run) -> bytes:
     namespace, request_id = run.namespace.encode(), run.start_request_id.encode()
-    run.facts_head = head = _HEAD.pack(FORMAT, run_id_bytes(run.run_id), len(namespace), len(request_id)) + namespace + request_id
+    run.facts_head = head = _HEAD.pack(FORMAT, run.run_id_bytes, len(namespace), len(request_id)) + namespace + request_id
     return head
 
 

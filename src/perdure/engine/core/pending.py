@@ -6,11 +6,14 @@ written by the handlers and stored beside it (`rows`, `facts`).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
 
 from perdure.engine.core import codes, rows
+from perdure.engine.core.times import to_ns
 
 
 class WorkflowTask:
@@ -65,6 +68,31 @@ class WorkflowTask:
         self.rerouted = True
 
 
+class Shared(NamedTuple):
+    """What activities have in common that were scheduled alike. Timeouts are in nanoseconds; 0: none."""
+
+    activity_type: str
+    queue: str
+    schedule_to_close: int
+    schedule_to_start: int
+    start_to_close: int
+    heartbeat: int
+    response_part: bytes
+    """Their part of the response with which one is handed over, encoded; empty if it was not made yet."""
+
+
+def _shared(a: ActivityTaskScheduledEventAttributes) -> Shared:
+    return Shared(
+        a.activity_type.name,
+        a.task_queue.name,
+        to_ns(a.schedule_to_close_timeout),
+        to_ns(a.schedule_to_start_timeout),
+        to_ns(a.start_to_close_timeout),
+        to_ns(a.heartbeat_timeout),
+        b"",
+    )
+
+
 class Activity:
     """A pending activity."""
 
@@ -97,25 +125,23 @@ class Activity:
         "state",
     )
 
-    def __init__(self, event: HistoryEvent) -> None:
-        a = event.activity_task_scheduled_event_attributes
-        time = event.event_time
+    def __init__(self, event: HistoryEvent, shared: Shared | None = None) -> None:
+        """`shared`: who knows what the event says of it saves reading that."""
         self.event = event
         """The event that scheduled it: input, header, retry policy and the rest are read from there."""
-        self.attributes: ActivityTaskScheduledEventAttributes = a
+        self.attributes: ActivityTaskScheduledEventAttributes = event.activity_task_scheduled_event_attributes
         self.scheduled_event_id = event.event_id
-        self.activity_id = a.activity_id
-        self.activity_type = a.activity_type.name
-        self.queue = a.task_queue.name
-        d = a.schedule_to_close_timeout
-        self.schedule_to_close = d.seconds * 1_000_000_000 + d.nanos
-        d = a.schedule_to_start_timeout
-        self.schedule_to_start = d.seconds * 1_000_000_000 + d.nanos
-        d = a.start_to_close_timeout
-        self.start_to_close = d.seconds * 1_000_000_000 + d.nanos
-        d = a.heartbeat_timeout
-        self.heartbeat = d.seconds * 1_000_000_000 + d.nanos
-        self.first_scheduled_time = self.scheduled_time = time.seconds * 1_000_000_000 + time.nanos
+        self.activity_id = self.attributes.activity_id
+        (
+            self.activity_type,
+            self.queue,
+            self.schedule_to_close,
+            self.schedule_to_start,
+            self.start_to_close,
+            self.heartbeat,
+            self.response_part,
+        ) = shared or _shared(self.attributes)
+        self.first_scheduled_time = self.scheduled_time = to_ns(event.event_time)
         """`scheduled_time` is that of the current attempt: when it is, or was, ready."""
         self.cancel_requested_event_id = 0
         self.state = codes.READY
@@ -132,8 +158,6 @@ class Activity:
         """When the previous attempt ended; 0 on the first."""
         self.queued_due = 0
         """The earliest entry for it in the run's heap of deadlines; 0: none."""
-        self.response_part = b""
-        """What those share who are handed an activity with these options, encoded; empty if not known."""
 
     def row(self) -> bytes:
         """What the history does not say of it, for its row in the store."""

@@ -25,15 +25,16 @@ from perdure.engine.core.transaction import Transaction
 
 def check_schedule_activity(plan: Plan, command: Command) -> None:
     a = command.schedule_activity_task_command_attributes
-    if not a.activity_id:
+    activity_id = a.activity_id
+    if not activity_id:
         raise Refused(codes.BAD_SCHEDULE_ACTIVITY, "ActivityId is not set on ScheduleActivityTaskCommand.")
     options = activity_options.options(a, plan.run.run_timeout)
-    if options.complaint or limits.too_long(a.activity_id):
+    if options.complaint or limits.too_long(activity_id):
         wrong = options.complaint or "ActivityId on ScheduleActivityTaskCommand exceeds length limit."
-        raise Refused(codes.BAD_SCHEDULE_ACTIVITY, f"{wrong} ActivityId={a.activity_id}")
-    known = plan.activity_ids.get(a.activity_id)
-    if known or (known is None and a.activity_id in plan.run.activity_ids):
-        raise Refused(codes.DUPLICATE_ACTIVITY, f"an activity with id {a.activity_id} is pending already")
+        raise Refused(codes.BAD_SCHEDULE_ACTIVITY, f"{wrong} ActivityId={activity_id}")
+    known = plan.activity_ids.get(activity_id)
+    if known or (known is None and activity_id in plan.run.activity_ids):
+        raise Refused(codes.DUPLICATE_ACTIVITY, f"an activity with id {activity_id} is pending already")
     if limits.too_large(a.input):
         raise Refused(codes.BAD_SCHEDULE_ACTIVITY, "ScheduleActivityTaskCommandAttributes.Input exceeds size limit.", terminate=True)
     if plan.pending_activities >= limits.PENDING_ACTIVITIES_MAX:
@@ -42,8 +43,8 @@ def check_schedule_activity(plan: Plan, command: Command) -> None:
             f"{plan.pending_activities} activities are pending, and no more than {limits.PENDING_ACTIVITIES_MAX} may be",
         )
     plan.pending_activities += 1
-    plan.activity_ids[a.activity_id] = plan.next_event_id
-    plan.activities[plan.next_event_id] = a.activity_id
+    plan.activity_ids[activity_id] = plan.next_event_id
+    plan.activities[plan.next_event_id] = activity_id
     plan.options.append(options)
 
 

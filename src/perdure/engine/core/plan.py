@@ -6,6 +6,9 @@ so what is pending must be asked of the plan first and of the run second.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 from perdure.engine.core.activity_options import Options
@@ -31,6 +34,7 @@ class Plan:
         "attributes",
         "buffered",
         "cancelled",
+        "commands",
         "memo_bytes",
         "next_event_id",
         "options",
@@ -40,8 +44,9 @@ class Plan:
         "unfired",
     )
 
-    def __init__(self, run: Run, completed_event_id: int) -> None:
+    def __init__(self, run: Run, commands: Iterable[Command], completed_event_id: int) -> None:
         self.run = run
+        self.commands = list(commands)
         self.next_event_id = completed_event_id + 1
         """Of the event of the next command: each has exactly one that is not buffered."""
         self.buffered = len(run.buffered)

@@ -80,6 +80,9 @@ _STARTABLE: Final[dict[int, frozenset[int]]] = {
 }
 """By reuse policy: the statuses of a closed run after which a new one may start."""
 
+_REUSE: Final = frozenset((0, codes.REUSE_TERMINATE, *_STARTABLE))
+_CONFLICT: Final = frozenset((0, *_OPEN))
+
 
 def check_policies(request: _Request) -> None:
     """Refuses policies that contradict each other.
@@ -88,7 +91,7 @@ def check_policies(request: _Request) -> None:
         RpcError: InvalidArgument.
     """
     reuse, conflict = request.workflow_id_reuse_policy, request.workflow_id_conflict_policy
-    if reuse not in (0, codes.REUSE_TERMINATE, *_STARTABLE) or conflict not in (0, *_OPEN):
+    if reuse not in _REUSE or conflict not in _CONFLICT:
         raise invalid_argument("unknown WorkflowIdReusePolicy or WorkflowIdConflictPolicy")
     if reuse == codes.REUSE_TERMINATE and conflict:
         raise invalid_argument(

@@ -20,7 +20,7 @@ from perdure.engine.core import codes
 from perdure.engine.core.outcome import StartedWorkflowTask
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
-from perdure.engine.core.tokens import ACTIVITY, encode_token
+from perdure.engine.core.tokens import ACTIVITY, token_of
 from perdure.engine.core.wire import framed, instant, tag
 
 _ID: Final = tag(WorkflowExecution, "workflow_id")
@@ -99,7 +99,7 @@ def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
     if not run.activity_head:
         make_heads(run)
     attributes = a.attributes
-    token = encode_token(ACTIVITY, run.namespace, run.workflow_id, run.run_id, a.scheduled_event_id, 0, a.attempt, a.activity_id)
+    token = token_of(run, ACTIVITY, a.scheduled_event_id, 0, a.attempt, a.activity_id)
     parts = (
         run.activity_head,
         a.response_part or shared_part(attributes),

@@ -10,10 +10,12 @@ run's expiration counts from the end of its delay, the execution's does not.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
@@ -23,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits, retry
-from perdure.engine.core.apply import is_null
+from perdure.engine.core.apply import Spans, is_null, run_started
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
@@ -62,7 +64,8 @@ def validate_start(request: StartRequest) -> None:
     if not (workflow_id and workflow_type and queue) or texts * 4 > limits.ID_BYTES_MAX:
         _check_texts(request)
     _check_spans(request)
-    if request.HasField("retry_policy"):
+    has = request.HasField
+    if has("retry_policy"):
         wrong = retry.complaint(request.retry_policy)
         if wrong:
             raise invalid_argument(wrong)
@@ -89,8 +92,9 @@ def _check_texts(request: StartRequest) -> None:
 
 
 def _check_spans(request: StartRequest) -> None:
+    has = request.HasField
     for field, name in _SPANS:
-        if request.HasField(field):
+        if has(field):
             span = getattr(request, field)
             if span.seconds < 0 or span.nanos < 0:
                 raise invalid_argument(f"An invalid {name} is set on request.")
@@ -215,39 +219,31 @@ def _write_signal(tx: Transaction, request: SignalWithStartWorkflowExecutionRequ
 
 
 def _write_started(tx: Transaction, request: StartRequest) -> None:
-    run = tx.run
-    event = tx.event(codes.WORKFLOW_STARTED)
-    a = event.workflow_execution_started_event_attributes
-    a.workflow_type.name = request.workflow_type.name
-    queue = a.task_queue
-    queue.name = request.task_queue.name
-    queue.kind = codes.NORMAL_QUEUE
-    if request.HasField("input"):
-        a.input.CopyFrom(request.input)
-    if request.HasField("header"):
-        a.header.CopyFrom(request.header)
-    has = request.HasField
+    run, has = tx.run, request.HasField
     execution = bounded(request.workflow_execution_timeout) if has("workflow_execution_timeout") else 0
     run_timeout = bounded(request.workflow_run_timeout) if has("workflow_run_timeout") else 0
     wanted = bounded(request.workflow_task_timeout) if has("workflow_task_timeout") else 0
     run_timeout = earliest(run_timeout, execution)
-    set_ns(a.workflow_execution_timeout, execution)
-    set_ns(a.workflow_run_timeout, run_timeout)
-    set_ns(a.workflow_task_timeout, task_timeout(wanted, run_timeout))
+    delay = bounded(request.workflow_start_delay) if has("workflow_start_delay") else 0
+    spans = Spans(tx.now + execution if execution else 0, run_timeout, task_timeout(wanted, run_timeout), delay)
+    workflow_type, queue = request.workflow_type.name, request.task_queue.name
+    event = tx.event_like(_started_like(workflow_type, queue, request.identity, execution, spans.run, spans.task, delay))
+    a = event.workflow_execution_started_event_attributes
+    a.workflow_id = workflow_id = request.workflow_id
+    a.original_execution_run_id = a.first_execution_run_id = run.run_id
+    if has("input"):
+        a.input.CopyFrom(request.input)
+    if has("header"):
+        a.header.CopyFrom(request.header)
     if execution:
-        set_ns(a.workflow_execution_expiration_time, tx.now + execution)
-    a.identity = request.identity
-    if request.HasField("retry_policy"):
+        set_ns(a.workflow_execution_expiration_time, spans.execution_expiration)
+    if has("retry_policy"):
         a.retry_policy.CopyFrom(request.retry_policy)
         retry.fill(a.retry_policy)
-    a.attempt = 1
-    set_ns(a.first_workflow_task_backoff, bounded(request.workflow_start_delay) if has("workflow_start_delay") else 0)
-    a.original_execution_run_id = a.first_execution_run_id = run.run_id
-    a.workflow_id = request.workflow_id
-    if request.HasField("memo"):
+    if has("memo"):
         a.memo.CopyFrom(request.memo)
         drop_nulls(a.memo.fields)
-    if request.HasField("search_attributes"):
+    if has("search_attributes"):
         a.search_attributes.CopyFrom(request.search_attributes)
         drop_nulls(a.search_attributes.indexed_fields)
     if isinstance(request, StartWorkflowExecutionRequest):
@@ -255,10 +251,29 @@ def _write_started(tx: Transaction, request: StartRequest) -> None:
             a.continued_failure.CopyFrom(request.continued_failure)
         if request.HasField("last_completion_result"):
             a.last_completion_result.CopyFrom(request.last_completion_result)
-    if request.HasField("priority"):
+    if has("priority"):
         a.priority.CopyFrom(request.priority)
-    if request.HasField("user_metadata"):
+    if has("user_metadata"):
         event.user_metadata.CopyFrom(request.user_metadata)
     if request.links:
         event.links.extend(request.links)
-    tx.append(event)
+    tx.number(event)
+    run_started(run, event, tx.now, workflow_id, workflow_type, queue, spans)
+
+
+@lru_cache(maxsize=256)
+def _started_like(workflow_type: str, queue: str, identity: str, execution: int, run: int, task: int, delay: int) -> bytes:
+    """What the events have in common with which such runs start; the spans in nanoseconds."""
+    event = HistoryEvent()
+    event.event_type = codes.WORKFLOW_STARTED
+    a = event.workflow_execution_started_event_attributes
+    a.workflow_type.name = workflow_type
+    a.task_queue.name = queue
+    a.task_queue.kind = codes.NORMAL_QUEUE
+    set_ns(a.workflow_execution_timeout, execution)
+    set_ns(a.workflow_run_timeout, run)
+    set_ns(a.workflow_task_timeout, task)
+    set_ns(a.first_workflow_task_backoff, delay)
+    a.identity = identity
+    a.attempt = 1
+    return event.SerializeToString()

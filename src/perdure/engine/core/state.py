@@ -15,6 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEven
 
 from perdure.engine.core import codes, due, facts
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
+from perdure.model.ids import run_id_bytes
 
 
 class Run:
@@ -43,6 +44,7 @@ class Run:
         "reported_cause",
         "run_expiration",
         "run_id",
+        "run_id_bytes",
         "run_timeout",
         "search_attributes",
         "signal_count",
@@ -63,6 +65,7 @@ class Run:
         "task_timeout",
         "timer_ids",
         "timers",
+        "token_names",
         "workflow_id",
         "workflow_type",
     )
@@ -70,13 +73,16 @@ class Run:
     def __init__(self, namespace: str, run_id: str, start_request_id: str) -> None:
         self.namespace = namespace
         self.run_id = run_id
+        self.run_id_bytes = run_id_bytes(run_id)
         self.start_request_id = start_request_id
         self.facts_head = b""
         """The part of `facts` that never changes, encoded once,"""
         self.task_head = b""
         """as is that of the responses with which its workflow tasks are handed over,"""
         self.activity_head = b""
-        """and its activities."""
+        """and its activities,"""
+        self.token_names: tuple[bytes, bytes] = (b"", b"")
+        """and the names in their tokens."""
 
         # From the event that starts the run.
         self.start_event = HistoryEvent()

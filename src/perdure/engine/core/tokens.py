@@ -8,10 +8,13 @@ field is checked against the state again; here only the form is.
 from __future__ import annotations
 
 from struct import Struct, error
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.rpc import RpcError, invalid_argument
+
+if TYPE_CHECKING:
+    from perdure.engine.core.state import Run
 
 VERSION: Final = 1
 WORKFLOW: Final = 1
@@ -47,6 +50,18 @@ def encode_token(
     raw = run_id_bytes(run_id)
     fixed = _TOKEN.pack(VERSION, kind, raw, scheduled_event_id, started_event_id, attempt, len(names[0]), len(names[1]), len(names[2]))
     return fixed + b"".join(names)
+
+
+def token_of(run: Run, kind: int, scheduled_event_id: int, started_event_id: int, attempt: int, activity_id: str = "") -> bytes:
+    """As `encode_token`, of a task of a run in memory."""
+    names = run.token_names
+    if not names[1]:
+        names = run.token_names = run.namespace.encode(), run.workflow_id.encode()
+    activity = activity_id.encode()
+    fixed = _TOKEN.pack(
+        VERSION, kind, run.run_id_bytes, scheduled_event_id, started_event_id, attempt, len(names[0]), len(names[1]), len(activity)
+    )
+    return fixed + names[0] + names[1] + activity
 
 
 def decode_token(data: bytes, kind: int) -> TaskToken:

@@ -101,6 +101,13 @@ class Transaction:
         self._write(event.SerializeToString())
         return event_id
 
+    def number(self, event: HistoryEvent) -> None:
+        """As `append`, for an event that is folded already, or that the caller folds."""
+        run = self.run
+        event.event_id = run.next_event_id
+        run.next_event_id += 1
+        self._write(event.SerializeToString())
+
     def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
         """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
         event = self.stamp + framed(_OPENING[event_type], attributes)
@@ -161,18 +168,13 @@ class Transaction:
             if event.event_type in _ACTIVITY_CLOSES:
                 closes.append(event)
                 continue
-            self._flush(event)
+            self.number(event)
             if event.event_type == codes.ACTIVITY_STARTED:
                 started[event.activity_task_started_event_attributes.scheduled_event_id] = event.event_id
         for event in closes:
             join_started(event, started)
-            self._flush(event)
+            self.number(event)
         return True
-
-    def _flush(self, event: HistoryEvent) -> None:
-        event.event_id = self.run.next_event_id
-        self.run.next_event_id += 1
-        self._write(event.SerializeToString())
 
     def _take_buffer(self) -> list[HistoryEvent]:
         run = self.run

@@ -32,7 +32,7 @@ from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.responses import make_heads
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import SECOND, set_ns
-from perdure.engine.core.tokens import WORKFLOW, encode_token
+from perdure.engine.core.tokens import WORKFLOW, token_of
 from perdure.engine.core.transaction import Transaction
 from perdure.model.rpc import RpcError, not_found
 
@@ -209,9 +209,7 @@ def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
     task = _pending(run)
     first = run.previous_started_event_id + 1 if partial else 1
     tail_first = run.tail_first_id
-    task.token = encode_token(
-        WORKFLOW, run.namespace, run.workflow_id, run.run_id, task.scheduled_event_id, task.started_event_id, task.attempt
-    )
+    task.token = token_of(run, WORKFLOW, task.scheduled_event_id, task.started_event_id, task.attempt)
     if not run.task_head:
         make_heads(run)
     return StartedWorkflowTask(
