@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -136,6 +137,41 @@ async def test_a_task_that_arrives_in_the_moment_of_closing_is_done() -> None:
     made.close()
     await asyncio.wait(made.unfinished())
     assert len(done) + source.tasks.qsize() == 1 and len(done) == 1
+
+
+async def test_a_slot_that_is_cancelled_in_the_moment_in_which_its_poll_fails_ends() -> None:
+    """As when the event loop is torn down: nobody has closed the lane, and nobody cancels twice."""
+    source = Source()
+
+    async def handle(task: Task) -> None: ...
+
+    made = lane(source, handle, slots=1)
+    made.start()
+    await until(lambda: source.polling == 1)
+    source.tasks.put_nowait(unavailable("gone"))  # the poll has its error, but has not run on
+    (slot,) = made.unfinished()
+    slot.cancel()
+    await asyncio.wait([slot], timeout=5)
+    assert slot.done() and source.polls == 1
+
+
+async def test_an_idle_slot_keeps_no_task_in_memory() -> None:
+    source, handled = Source(), asyncio.Event()
+    last: list[weakref.ref[Task]] = []
+
+    async def handle(task: Task) -> None:
+        last.append(weakref.ref(task))
+        handled.set()
+
+    made = lane(source, handle, slots=1)
+    made.start()
+    await until(lambda: source.polling == 1)
+    source.tasks.put_nowait(Task(b"x"))
+    await handled.wait()
+    await until(lambda: source.polling == 1)
+    assert last[0]() is None
+    made.close()
+    await asyncio.wait(made.unfinished())
 
 
 async def test_an_error_pauses_the_whole_lane_and_counts_once(caplog: pytest.LogCaptureFixture) -> None:

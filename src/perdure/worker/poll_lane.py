@@ -126,6 +126,8 @@ class PollLane(Generic[TaskT]):
         handle, gate = self._handle, self._settings.gate
         while not self._closing and not slot.cancelled:
             task = await self._next(slot)
+            if slot.task is not None and slot.task.cancelling():
+                _note_late_cancellation(slot, slot.task)
             if task is None:
                 continue
             if gate is not None:
@@ -137,6 +139,7 @@ class PollLane(Generic[TaskT]):
                 logger.exception("A task of %s could not be handled; the engine hands it out again when its time is over.", self.name)
             finally:
                 self.in_progress -= 1
+                task = None  # a slot that waits keeps no task in memory: its input may be large
                 if gate is not None:
                     gate.release()
 
@@ -150,8 +153,6 @@ class PollLane(Generic[TaskT]):
                     return None
             slot.asked_ns = self._clock.monotonic()
             task = await (self._poll_within_bounds(slot) if self._bounded else _unless_answered(self._poll()))
-            if slot.task is not None and slot.task.cancelling():
-                _note_late_cancellation(slot, slot.task)
             self.last_poll_ns = self._clock.now()
             if self.consecutive_errors:
                 self._recovered()
