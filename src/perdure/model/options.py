@@ -158,14 +158,8 @@ class _Options:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name in _DURATIONS[type(self)]:
+        for name, check in _CHECKS_OF[type(self)]:
             if (value := getattr(self, name)) is not None:
-                to_ns(value, name)
-        policy = getattr(self, "retry_policy", None)
-        if policy is not None and not isinstance(policy, temporalio.common.RetryPolicy):
-            raise UsageError(f"retry_policy is {policy!r}; give a RetryPolicy, as in retry_policy=RetryPolicy(maximum_attempts=3)")
-        for name, check in _CHECKS.items():
-            if (value := getattr(self, name, None)) is not None:
                 check(value, name)
 
     def merged(self: _OptionsT, overrides: Mapping[str, Any]) -> _OptionsT:
@@ -173,7 +167,7 @@ class _Options:
         if not overrides:
             return self
         check_names(type(self).__name__, overrides, type(self))
-        return dataclasses.replace(self, **overrides)  # type: ignore[type-var]
+        return type(self)(**{name: getattr(self, name) for name in _NAMES[type(self)]} | dict(overrides))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +255,11 @@ def _check_text(text: Any, name: str) -> None:
         raise UsageError(f"{name} is {text!r}; give a string")
 
 
+def _check_policy(policy: Any, name: str) -> None:
+    if not isinstance(policy, temporalio.common.RetryPolicy):
+        raise UsageError(f"{name} is {policy!r}; give a RetryPolicy, as in retry_policy=RetryPolicy(maximum_attempts=3)")
+
+
 def _check_time(duration: Any, name: str) -> None:
     if not duration:
         raise UsageError(f"{name} is {duration!r}; give the seconds that one attempt may take, or leave it out")
@@ -272,6 +271,7 @@ def _check_priority(priority: Any, name: str) -> None:
 
 
 _CHECKS: Mapping[str, Callable[[Any, str], object]] = {
+    "retry_policy": _check_policy,
     "start_to_close_timeout": _check_time,
     "task_queue": lambda name, what: check_name(name, what, 'task_queue="orders"'),
     "activity_id": lambda name, what: check_name(name, what, 'activity_id="charge"'),
@@ -297,10 +297,16 @@ _DURATIONS: Mapping[type, tuple[str, ...]] = {
     ChildWorkflowOptions: _WORKFLOW_DURATIONS,
 }
 _NAMES: Mapping[type, frozenset[str]] = {each: frozenset(f.name for f in dataclasses.fields(each)) for each in _DURATIONS}
+_CHECKS_OF: Mapping[type, Sequence[tuple[str, Callable[[Any, str], object]]]] = {
+    each: [*((name, to_ns) for name in durations), *((name, check) for name, check in _CHECKS.items() if name in _NAMES[each])]
+    for each, durations in _DURATIONS.items()
+}
 
 
 def check_names(where: str, given: Mapping[str, Any], options: type[_Options], *, also: frozenset[str] = frozenset()) -> None:
     """UsageError, with the right name, for the first of `given` that `options` does not have."""
+    if given.keys() <= _NAMES[options]:
+        return
     unknown = given.keys() - _NAMES[options] - also
     if unknown:
         kind = "activity" if options is ActivityOptions else "workflow"
