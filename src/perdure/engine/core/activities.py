@@ -30,6 +30,9 @@ from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservat
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.responses import activity_response
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.wire import framed, tag
+
+_RESULT: Final = tag(ActivityTaskCompletedEventAttributes, "result")
 
 Step: TypeAlias = Literal["start", "take back", "retry", "due", "close"]
 
@@ -128,15 +131,14 @@ def _closed(tx: Transaction, a: Activity) -> None:
     tx.wants_task = True
 
 
-def complete(tx: Transaction, a: Activity, result: Payloads | None, identity: str) -> None:
-    """The activity's code returned."""
+def complete(tx: Transaction, a: Activity, result: bytes | None, identity: str) -> None:
+    """The activity's code returned; `result`: Payloads, encoded."""
     c = ActivityTaskCompletedEventAttributes()
     c.started_event_id = _write_started(tx, a)
     c.scheduled_event_id = a.scheduled_event_id
     c.identity = identity
-    if result is not None:
-        c.result.CopyFrom(result)
-    tx.put(codes.ACTIVITY_COMPLETED, c.SerializeToString())
+    attributes = c.SerializeToString()
+    tx.put(codes.ACTIVITY_COMPLETED, attributes if result is None else framed(_RESULT, result) + attributes)
     end_activity(tx.run, a.scheduled_event_id)
     _closed(tx, a)
 

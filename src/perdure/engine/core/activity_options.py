@@ -50,15 +50,16 @@ _known: dict[_Key, Options] = {}
 
 def options(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Options:
     """The options that a command asks for, in a run with this timeout (ns; 0: none)."""
+    has = a.HasField
     key = (
         a.activity_type.name,
         a.task_queue.name,
-        _ns(a.schedule_to_close_timeout) if a.HasField("schedule_to_close_timeout") else 0,
-        _ns(a.schedule_to_start_timeout) if a.HasField("schedule_to_start_timeout") else 0,
-        _ns(a.start_to_close_timeout) if a.HasField("start_to_close_timeout") else 0,
-        _ns(a.heartbeat_timeout) if a.HasField("heartbeat_timeout") else 0,
-        a.retry_policy.SerializeToString() if a.HasField("retry_policy") else b"",
-        a.priority.SerializeToString() if a.HasField("priority") else b"",
+        _ns(a.schedule_to_close_timeout) if has("schedule_to_close_timeout") else 0,
+        _ns(a.schedule_to_start_timeout) if has("schedule_to_start_timeout") else 0,
+        _ns(a.start_to_close_timeout) if has("start_to_close_timeout") else 0,
+        _ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
+        a.retry_policy.SerializeToString() if has("retry_policy") else b"",
+        a.priority.SerializeToString() if has("priority") else b"",
         run_timeout,
     )
     known = _known.get(key)

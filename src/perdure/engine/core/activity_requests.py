@@ -82,8 +82,8 @@ def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) 
     a = held_activity(run, request.task_token)
     tx = Transaction(run, env)
     tx.outcome.reply = RespondActivityTaskCompletedResponse()
-    result = request.result if request.HasField("result") else None
-    if result is not None and limits.too_large(result):
+    result = request.result.SerializeToString() if request.HasField("result") else None
+    if result is not None and len(result) > limits.PAYLOAD_BYTES_MAX:
         activities.fail(tx, a, _too_large("Activity result"), request.identity)
     else:
         activities.complete(tx, a, result, request.identity)

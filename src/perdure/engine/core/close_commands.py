@@ -8,6 +8,8 @@ began, a close command is UNHANDLED_COMMAND, all commands are void, and the work
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio.api.command.v1 import Command
 from temporalio.api.history.v1 import WorkflowExecutionCompletedEventAttributes
 
@@ -18,6 +20,9 @@ from perdure.engine.core.continuing import continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.start import attributes_complaint
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.wire import framed, tag
+
+_RESULT: Final = tag(WorkflowExecutionCompletedEventAttributes, "result")
 
 
 def _check_seen(plan: Plan) -> None:
@@ -35,11 +40,12 @@ def check_complete(plan: Plan, command: Command) -> None:
 def complete(tx: Transaction, command: Command, completed_event_id: int) -> None:
     c = command.complete_workflow_execution_command_attributes
     a = WorkflowExecutionCompletedEventAttributes()
-    if c.HasField("result"):
-        a.result.CopyFrom(c.result)
     a.workflow_task_completed_event_id = completed_event_id
+    attributes = a.SerializeToString()
+    if c.HasField("result"):
+        attributes += framed(_RESULT, c.result.SerializeToString())
     metadata = command.user_metadata if command.HasField("user_metadata") else None
-    tx.record(codes.WORKFLOW_COMPLETED, a.SerializeToString(), metadata)
+    tx.record(codes.WORKFLOW_COMPLETED, attributes, metadata)
     closed(tx.run, codes.COMPLETED, tx.now)
     void(tx)
 

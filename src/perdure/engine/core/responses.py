@@ -42,6 +42,7 @@ _ACTIVITY_TOKEN: Final = tag(PollActivityTaskQueueResponse, "task_token")
 _ACTIVITY_NAMESPACE: Final = tag(PollActivityTaskQueueResponse, "workflow_namespace")
 _ACTIVITY_EXECUTION: Final = tag(PollActivityTaskQueueResponse, "workflow_execution")
 _ACTIVITY_WORKFLOW: Final = tag(PollActivityTaskQueueResponse, "workflow_type")
+_ACTIVITY_INPUT: Final = tag(PollActivityTaskQueueResponse, "input")
 _ACTIVITY_SCHEDULED: Final = tag(PollActivityTaskQueueResponse, "scheduled_time")
 _ACTIVITY_ATTEMPT: Final = tag(PollActivityTaskQueueResponse, "current_attempt_scheduled_time")
 _ACTIVITY_STARTED: Final = tag(PollActivityTaskQueueResponse, "started_time")
@@ -100,6 +101,7 @@ def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
         make_heads(run)
     attributes = a.attributes
     token = token_of(run, ACTIVITY, a.scheduled_event_id, 0, a.attempt, a.activity_id)
+    has = attributes.HasField
     parts = (
         run.activity_head,
         a.response_part or shared_part(attributes),
@@ -107,15 +109,13 @@ def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
         framed(_ACTIVITY_SCHEDULED, instant(a.first_scheduled_time)),
         framed(_ACTIVITY_ATTEMPT, instant(a.scheduled_time)),
         framed(_ACTIVITY_STARTED, instant(a.started_time)),
+        framed(_ACTIVITY_INPUT, attributes.input.SerializeToString()) if has("input") else b"",
     )
     r = _parse_activity(b"".join(parts))
     r.activity_id = a.activity_id
     r.attempt = a.attempt
-    has = attributes.HasField
     if has("header"):
         r.header.CopyFrom(attributes.header)
-    if has("input"):
-        r.input.CopyFrom(attributes.input)
     if a.heartbeat_details is not None:
         r.heartbeat_details.CopyFrom(a.heartbeat_details)
     return r

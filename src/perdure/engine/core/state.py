@@ -10,12 +10,18 @@ show `TimerStarted a` (a new one) before `TimerFired a` (of the old one), and a 
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.engine.core import codes, due, facts
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.model.ids import run_id_bytes
+
+_NONE: Final = HistoryEvent()
+_NOTHING: Final = _NONE.workflow_execution_started_event_attributes
+"""What a run has until its first event."""
 
 
 class Run:
@@ -85,8 +91,8 @@ class Run:
         """and the names in their tokens."""
 
         # From the event that starts the run.
-        self.start_event = HistoryEvent()
-        self.start: WorkflowExecutionStartedEventAttributes = self.start_event.workflow_execution_started_event_attributes
+        self.start_event = _NONE
+        self.start: WorkflowExecutionStartedEventAttributes = _NOTHING
         self.workflow_id = ""
         self.workflow_type = ""
         self.task_queue = ""
