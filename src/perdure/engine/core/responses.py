@@ -9,11 +9,11 @@ Easily got wrong: a field that the head has must not be given again where it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
-from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import codes
@@ -25,39 +25,42 @@ from perdure.engine.core.wire import framed, instant, tag
 
 _ID: Final = tag(WorkflowExecution, "workflow_id")
 _RUN: Final = tag(WorkflowExecution, "run_id")
-_TYPE_NAME: Final = tag(WorkflowType, "name")
-_QUEUE_NAME: Final = tag(TaskQueue, "name")
 
 _parse_task: Final = PollWorkflowTaskQueueResponse.FromString
 _TASK_TOKEN: Final = tag(PollWorkflowTaskQueueResponse, "task_token")
 _TASK_EXECUTION: Final = tag(PollWorkflowTaskQueueResponse, "workflow_execution")
-_TASK_TYPE: Final = tag(PollWorkflowTaskQueueResponse, "workflow_type")
 _TASK_HISTORY: Final = tag(PollWorkflowTaskQueueResponse, "history")
-_TASK_QUEUE: Final = tag(PollWorkflowTaskQueueResponse, "workflow_execution_task_queue")
 _TASK_SCHEDULED: Final = tag(PollWorkflowTaskQueueResponse, "scheduled_time")
 _TASK_STARTED: Final = tag(PollWorkflowTaskQueueResponse, "started_time")
 
 _parse_activity: Final = PollActivityTaskQueueResponse.FromString
 _ACTIVITY_TOKEN: Final = tag(PollActivityTaskQueueResponse, "task_token")
-_ACTIVITY_NAMESPACE: Final = tag(PollActivityTaskQueueResponse, "workflow_namespace")
 _ACTIVITY_EXECUTION: Final = tag(PollActivityTaskQueueResponse, "workflow_execution")
-_ACTIVITY_WORKFLOW: Final = tag(PollActivityTaskQueueResponse, "workflow_type")
 _ACTIVITY_INPUT: Final = tag(PollActivityTaskQueueResponse, "input")
 _ACTIVITY_SCHEDULED: Final = tag(PollActivityTaskQueueResponse, "scheduled_time")
 _ACTIVITY_ATTEMPT: Final = tag(PollActivityTaskQueueResponse, "current_attempt_scheduled_time")
 _ACTIVITY_STARTED: Final = tag(PollActivityTaskQueueResponse, "started_time")
 
-_NORMAL: Final = TaskQueue(kind=codes.NORMAL_QUEUE).SerializeToString()
-
 
 def make_heads(run: Run) -> None:
     """Encodes what is the same in all responses of a run."""
     execution = framed(_ID, run.workflow_id.encode()) + framed(_RUN, run.run_id.encode())
-    workflow_type = framed(_TYPE_NAME, run.workflow_type.encode())
-    queue = framed(_QUEUE_NAME, run.task_queue.encode()) + _NORMAL
-    run.task_head = framed(_TASK_EXECUTION, execution) + framed(_TASK_TYPE, workflow_type) + framed(_TASK_QUEUE, queue)
-    namespace = framed(_ACTIVITY_NAMESPACE, run.namespace.encode())
-    run.activity_head = namespace + framed(_ACTIVITY_EXECUTION, execution) + framed(_ACTIVITY_WORKFLOW, workflow_type)
+    of_task, of_activity = _common(run.namespace, run.workflow_type, run.task_queue)
+    run.task_head = framed(_TASK_EXECUTION, execution) + of_task
+    run.activity_head = framed(_ACTIVITY_EXECUTION, execution) + of_activity
+
+
+@lru_cache(maxsize=256)
+def _common(namespace: str, workflow_type: str, queue: str) -> tuple[bytes, bytes]:
+    """What many runs have in common in the responses for their workflow tasks and for their activities."""
+    task = PollWorkflowTaskQueueResponse()
+    task.workflow_type.name = workflow_type
+    task.workflow_execution_task_queue.name = queue
+    task.workflow_execution_task_queue.kind = codes.NORMAL_QUEUE
+    activity = PollActivityTaskQueueResponse()
+    activity.workflow_namespace = namespace
+    activity.workflow_type.name = workflow_type
+    return task.SerializeToString(), activity.SerializeToString()
 
 
 def poll_response(task: StartedWorkflowTask, events: bytes | Sequence[HistoryEvent] | None = None) -> PollWorkflowTaskQueueResponse:

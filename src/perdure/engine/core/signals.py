@@ -9,6 +9,8 @@ a run whose first workflow task is delayed does not bring that task forward.
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio.api.common.v1 import Header, Payloads
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
@@ -20,7 +22,11 @@ from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.wire import framed, tag
 from perdure.model.rpc import invalid_argument, not_found, resource_exhausted
+
+_INPUT: Final = tag(WorkflowExecutionSignaledEventAttributes, "input")
+_HEADER: Final = tag(WorkflowExecutionSignaledEventAttributes, "header")
 
 
 def check_signal(name: str, request_id: str, identity: str, payloads: Payloads | None) -> None:
@@ -84,11 +90,12 @@ def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header
     """Puts the event into the history or the buffer."""
     a = WorkflowExecutionSignaledEventAttributes()
     a.signal_name = name
-    if payloads is not None:
-        a.input.CopyFrom(payloads)
-    if header is not None:
-        a.header.CopyFrom(header)
     a.identity = identity
     a.request_id = request_id
-    tx.put(codes.WORKFLOW_SIGNALED, a.SerializeToString())
+    attributes = a.SerializeToString()
+    if payloads is not None:
+        attributes += framed(_INPUT, payloads.SerializeToString())
+    if header is not None:
+        attributes += framed(_HEADER, header.SerializeToString())
+    tx.put(codes.WORKFLOW_SIGNALED, attributes)
     signaled(tx.run, request_id)
