@@ -1,8 +1,8 @@
 """One transaction on one run: events get their time, their id or their place in the buffer, and the outcome is filled.
 
-Decides where an event goes (B1 to B4): events of the bufferable kind (`add`) wait without ids while a workflow task is
-started or a completion is under way (`holding`); the others (`append`) go straight to the history. A flush gives ids,
-activities' close events last, and joins them with their started events.
+Decides where an event goes (B1 to B4): events of the bufferable kind (`add`, `put`) wait without ids while a workflow task
+is started or a completion is under way (`holding`); the others (`append`, `number`, `record`) go straight to the history. A
+flush gives ids, activities' close events last, and joins them with their started events.
 
 Easily got wrong: a buffered event changes the state at once, only its id comes later. And the flush does not fold it
 again. Does not know what a workflow task is for: `workflow_tasks` does.
