@@ -37,9 +37,14 @@ def run_demo(engine: str, csv: Path | None, as_json: bool) -> int:
     """Show the demo, or print its figures as one JSON object; the command's exit code."""
     if engine.startswith("memory:"):
         raise UsageError("memory:// keeps nothing when its process is killed, which the demo does: give --engine sqlite:///FILE.")
-    logging.getLogger("perdure").setLevel(logging.ERROR)  # a payment that fails is no news here
     console = Console(stderr=as_json, quiet=as_json, highlight=False, soft_wrap=True)
-    return _Demo(console, engine, csv, as_json).run()
+    logger = logging.getLogger("perdure")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # a payment that fails is no news here
+    try:
+        return _Demo(console, engine, csv, as_json).run()
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass
