@@ -11,18 +11,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import temporalio.converter
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec, PayloadConverter
 
 from perdure.model.errors import InvalidInput, UsageError
 from perdure.model.failures import FailureConverter
+from perdure.model.framing import framed, tag
 from perdure.model.json_decoding import decode_json
 from perdure.model.json_encoding import encode_value
 
 __all__ = ["DataConverter", "PayloadCodec", "PayloadConverter"]
 
 _DEFAULT = temporalio.converter.DataConverter.default.payload_converter
+_ONE = tag(Payloads, "payloads")
 
 
 class DataConverter:
@@ -50,37 +52,49 @@ class DataConverter:
     def to_payload(self, value: Any) -> Payload:
         """One value's payload; InvalidInput when it cannot be converted."""
         try:
-            return encode_value(value) if self._fast else self.payload_converter.to_payload(value)
+            return Payload.FromString(encode_value(value)) if self._fast else self.payload_converter.to_payload(value)
+        except Exception as error:
+            raise _cannot_encode(value, "", error) from error
+
+    def encode_result(self, value: Any) -> bytes:
+        """An encoded `Payloads` with one value's payload; InvalidInput when it cannot be converted."""
+        try:
+            return framed(_ONE, encode_value(value) if self._fast else self.payload_converter.to_payload(value).SerializeToString())
         except Exception as error:
             raise _cannot_encode(value, "", error) from error
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         """One payload's value, of the type that the hint says; InvalidInput when it is not."""
         try:
+            if self._fast and payload.metadata["encoding"] == b"json/plain":
+                return decode_json(payload.data, type_hint)
             return self._decode(payload, type_hint)
         except Exception as error:
             raise _cannot_decode(payload, type_hint, "", error) from error
 
     def _decode(self, payload: Payload, type_hint: Any) -> Any:
-        if self._fast:
-            encoding = payload.metadata["encoding"]
-            if encoding == b"json/plain":
-                return decode_json(payload.data, type_hint)
-            if encoding == b"binary/null" and not payload.data:
-                return None
+        """What is not JSON, or converted by the user's own."""
+        if self._fast and payload.metadata["encoding"] == b"binary/null" and not payload.data:
+            return None
         return self.payload_converter.from_payload(payload, type_hint)
+
+    def encode_arguments(self, values: Sequence[Any], names: Sequence[str] = (), where: str = "") -> bytes:
+        """An encoded `Payloads` of arguments; InvalidInput names the parameter (`names`) of the callable (`where`)."""
+        if not self._fast:
+            return Payloads(payloads=self._encode_together(values, where)).SerializeToString()
+        encoded = b""
+        for index, value in enumerate(values):
+            try:
+                encoded += framed(_ONE, encode_value(value))
+            except Exception as error:
+                raise _cannot_encode(value, _parameter(names, index, where), error) from error
+        return encoded
 
     def encode_values(self, values: Sequence[Any], names: Sequence[str] = (), where: str = "") -> list[Payload]:
         """The payloads of arguments; InvalidInput names the parameter (`names`) of the callable (`where`)."""
         if not self._fast:
             return self._encode_together(values, where)
-        payloads: list[Payload] = []
-        for value in values:
-            try:
-                payloads.append(encode_value(value))
-            except Exception as error:
-                raise _cannot_encode(value, _parameter(names, len(payloads), where), error) from error
-        return payloads
+        return list(Payloads.FromString(self.encode_arguments(values, names, where)).payloads) if values else []
 
     def _encode_together(self, values: Sequence[Any], where: str) -> list[Payload]:
         try:
@@ -93,10 +107,14 @@ class DataConverter:
     def decode_args(self, payloads: Iterable[Payload], arg_types: Sequence[Any], names: Sequence[str] = (), where: str = "") -> list[Any]:
         """The values of arguments, each by its type (None: as it comes); InvalidInput names the parameter."""
         values: list[Any] = []
+        fast, typed = self._fast, len(arg_types)
         for index, payload in enumerate(payloads):
-            hint = arg_types[index] if index < len(arg_types) else None
+            hint = arg_types[index] if index < typed else None
             try:
-                values.append(self._decode(payload, hint))
+                if fast and payload.metadata["encoding"] == b"json/plain":
+                    values.append(decode_json(payload.data, hint))
+                else:
+                    values.append(self._decode(payload, hint))
             except Exception as error:
                 raise _cannot_decode(payload, hint, _parameter(names, index, where), error) from error
         return values
@@ -121,7 +139,7 @@ class _FastPayloadConverter(PayloadConverter):
     """The cached conversion, as the interface that failure converters want."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
-        return [encode_value(value) for value in values]
+        return [Payload.FromString(encode_value(value)) for value in values]
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
         hints: Sequence[Any] = type_hints or [None] * len(payloads)

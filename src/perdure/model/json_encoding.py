@@ -19,6 +19,8 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import AdvancedJSONEncoder
 
+from perdure.model.framing import framed, tag
+
 __all__ = ["encode_value"]
 
 _slow = temporalio.converter.DataConverter.default.payload_converter
@@ -90,65 +92,54 @@ def _marked(encoding: bytes) -> bytes:
     return payload.SerializeToString()
 
 
-# Parsing these is cheaper than setting a key of a map.
-_JSON_PLAIN, _BINARY_PLAIN, _BINARY_NULL = _marked(b"json/plain"), _marked(b"binary/plain"), _marked(b"binary/null")
-_parse = Payload.FromString
+# Payloads are put together from bytes: to set a key of a map, or any field, costs more.
+_BINARY_NULL = _marked(b"binary/null")
+_DATA = tag(Payload, "data")
+_JSON_PLAIN, _BINARY_PLAIN = _marked(b"json/plain") + _DATA, _marked(b"binary/plain") + _DATA
 
 
-def _json_payload(value: Any) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = _encode(value).encode()
-    return payload
+def _json_payload(value: Any) -> bytes:
+    return framed(_JSON_PLAIN, _encode(value).encode())
 
 
-def _text_payload(value: str) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = _quoted(value).encode()
-    return payload
+def _text_payload(value: str) -> bytes:
+    return framed(_JSON_PLAIN, _quoted(value).encode())
 
 
-def _integer_payload(value: int) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = b"%d" % value
-    return payload
+def _integer_payload(value: int) -> bytes:
+    return framed(_JSON_PLAIN, b"%d" % value)
 
 
-def _float_payload(value: float) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = (repr(value) if math.isfinite(value) else _encode(value)).encode()
-    return payload
+def _float_payload(value: float) -> bytes:
+    return framed(_JSON_PLAIN, (repr(value) if math.isfinite(value) else _encode(value)).encode())
 
 
-def _boolean_payload(value: bool) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = b"true" if value else b"false"
-    return payload
+def _boolean_payload(value: bool) -> bytes:
+    return framed(_JSON_PLAIN, b"true" if value else b"false")
 
 
-def _dataclass_payload(value: Any) -> Payload:
-    payload = _parse(_JSON_PLAIN)
-    payload.data = _encode(_plain(value)).encode()
-    return payload
+def _dataclass_payload(value: Any) -> bytes:
+    return framed(_JSON_PLAIN, _encode(_plain(value)).encode())
 
 
-def _null_payload(value: Any) -> Payload:
-    return _parse(_BINARY_NULL)
+def _null_payload(value: Any) -> bytes:
+    return _BINARY_NULL
 
 
-def _bytes_payload(value: Any) -> Payload:
-    payload = _parse(_BINARY_PLAIN)
-    payload.data = value
-    return payload
+def _bytes_payload(value: Any) -> bytes:
+    return framed(_BINARY_PLAIN, value)
 
 
-def _pydantic_payload(value: Any) -> Payload:
+def _pydantic_payload(value: Any) -> bytes:
     """As temporalio's own pydantic converter writes a model."""
-    payload = _parse(_JSON_PLAIN)
-    payload.data = value.__pydantic_serializer__.to_json(value)
-    return payload
+    return framed(_JSON_PLAIN, value.__pydantic_serializer__.to_json(value))
 
 
-_encoders: dict[type, Callable[[Any], Payload]] = {
+def _slow_payload(value: Any) -> bytes:
+    return _slow.to_payload(value).SerializeToString()
+
+
+_encoders: dict[type, Callable[[Any], bytes]] = {
     type(None): _null_payload,
     bytes: _bytes_payload,
     str: _text_payload,
@@ -159,23 +150,23 @@ _encoders: dict[type, Callable[[Any], Payload]] = {
 }
 
 
-def _encoder_of(kind: type[Any]) -> Callable[[Any], Payload]:
+def _encoder_of(kind: type[Any]) -> Callable[[Any], bytes]:
     """How values of exactly this type are encoded; the order of temporalio's own attempts decides."""
     if hasattr(kind, _TRANSFER_TYPE) or issubclass(kind, Message | temporalio.common.RawValue):
-        return _slow.to_payload
+        return _slow_payload
     if issubclass(kind, bytes):
         return _bytes_payload
     if hasattr(kind, "__pydantic_serializer__") and hasattr(kind, "model_validate"):
         return _pydantic_payload
     if hasattr(kind, "parse_obj"):
-        return _slow.to_payload
+        return _slow_payload
     if dataclasses.is_dataclass(kind) and not issubclass(kind, str | int | float | list | tuple | dict):
         return _dataclass_payload
     return _json_payload
 
 
-def encode_value(value: Any) -> Payload:
-    """The payload of a value; TypeError or ValueError when JSON cannot hold it."""
+def encode_value(value: Any) -> bytes:
+    """The encoded payload of a value; TypeError or ValueError when JSON cannot hold it."""
     kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     encoder = _encoders.get(kind)
     if encoder is None:

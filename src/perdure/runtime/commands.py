@@ -14,18 +14,30 @@ from temporalio.api.command.v1.message_pb2 import (
     Command as CommandMessage,
 )
 from temporalio.api.command.v1.message_pb2 import (
+    CompleteWorkflowExecutionCommandAttributes,
     ContinueAsNewWorkflowExecutionCommandAttributes,
+    ScheduleActivityTaskCommandAttributes,
 )
-from temporalio.api.common.v1.message_pb2 import Payload
+from temporalio.api.common.v1.message_pb2 import Payload, Payloads
 from temporalio.api.enums.v1.command_type_pb2 import CommandType as C
 from temporalio.api.enums.v1.event_type_pb2 import EventType as E
 from temporalio.api.failure.v1.message_pb2 import Failure
 from temporalio.api.history.v1.message_pb2 import HistoryEvent
 
+from perdure.model.framing import framed, tag
+
 SIDE_EFFECT_MARKER = "SideEffect"
 # A value in the text of an error is cut here.
 VALUE_CHARACTERS_MAX = 200
 PATCH_MARKER = "core_patch"  # Temporal's name for it in every SDK that has the Rust core
+# The commands that there are many of are put together from bytes, and parsed at once.
+_SCHEDULE = tag(CommandMessage, "schedule_activity_task_command_attributes")
+_ACTIVITY_ID = tag(ScheduleActivityTaskCommandAttributes, "activity_id")
+_INPUT = tag(ScheduleActivityTaskCommandAttributes, "input")
+_COMPLETE = CommandMessage(command_type=C.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION).SerializeToString() + tag(
+    CommandMessage, "complete_workflow_execution_command_attributes"
+)
+_RESULT = tag(CompleteWorkflowExecutionCommandAttributes, "result")
 
 
 class Command:
@@ -71,10 +83,11 @@ class ScheduleActivity(Command):
         self,
         activity_id: str,
         activity_type: str,
-        input: Sequence[Payload],
+        input: bytes,
         template: bytes,
         activity: Any,
     ) -> None:
+        """`input` is an encoded `Payloads`, `template` the encoded command without id and input."""
         self.dropped = False
         self.activity_id = activity_id
         self.activity_type = activity_type
@@ -83,11 +96,10 @@ class ScheduleActivity(Command):
         self.activity: Any = activity
 
     def put(self, message: CommandMessage) -> None:
-        message.MergeFromString(self.template)
-        attributes = message.schedule_activity_task_command_attributes
-        attributes.activity_id = self.activity_id
+        attributes = framed(_ACTIVITY_ID, self.activity_id.encode())
         if self.input:
-            attributes.input.payloads.extend(self.input)
+            attributes += framed(_INPUT, self.input)
+        message.MergeFromString(self.template + framed(_SCHEDULE, attributes))
 
     def describe(self) -> str:
         return f"schedule activity {self.activity_type!r} (activity id {self.activity_id})"
@@ -98,11 +110,11 @@ class ScheduleActivity(Command):
 
     def recorded(self, event: HistoryEvent) -> None:
         self.activity.scheduled(event.event_id)
-        self.input = ()  # a waiting run need not remember it
+        self.input = b""  # a waiting run need not remember it
         self.activity = None  # which has this command: garbage that only a collection would find
 
     def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
-        return _inputs_differ(event.activity_task_scheduled_event_attributes.input.payloads, self.input)
+        return _inputs_differ(event.activity_task_scheduled_event_attributes.input.payloads, Payloads.FromString(self.input).payloads)
 
 
 class CancelActivity(Command):
@@ -245,18 +257,21 @@ class Complete(Command):
     kind = C.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION
     event_type = E.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
 
-    def __init__(self, result: Sequence[Payload]) -> None:
+    def __init__(self, result: bytes) -> None:
+        """`result` is an encoded `Payloads`."""
         self.dropped = False
         self.result = result
 
-    def write(self, message: CommandMessage) -> None:
-        message.complete_workflow_execution_command_attributes.result.payloads.extend(self.result)
+    def put(self, message: CommandMessage) -> None:
+        message.MergeFromString(framed(_COMPLETE, framed(_RESULT, self.result)))
 
     def describe(self) -> str:
         return "complete the workflow"
 
     def difference(self, event: HistoryEvent) -> tuple[str, str] | None:
-        return _inputs_differ(event.workflow_execution_completed_event_attributes.result.payloads, self.result)
+        return _inputs_differ(
+            event.workflow_execution_completed_event_attributes.result.payloads, Payloads.FromString(self.result).payloads
+        )
 
 
 class Fail(Command):

@@ -138,15 +138,15 @@ class RunState:
 
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
-            self.finish(Complete([self._encode_result(await run(*arguments))]))
+            self.finish(Complete(self._encode_result(await run(*arguments))))
         except (Evicted, GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self.ended_with(error)
 
-    def _encode_result(self, result: Any) -> Payload:
+    def _encode_result(self, result: Any) -> bytes:
         try:
-            return self.converter.to_payload(result)
+            return self.converter.encode_result(result)
         except InvalidInput as error:
             refused = InvalidInput(f"the result of workflow {self.definition.name} cannot be stored: {error}")
             raise refused from error.__cause__
@@ -276,14 +276,14 @@ class RunState:
             result_type = result_type or shape.result_type
         # In replay the input is not looked at again, unless it is to be compared.
         if not arguments or (self.replaying and not self.options.strict):
-            payloads: list[Payload] = []
+            encoded = b""
         else:
             names, where = ((), f"activity {name}") if shape is None else (shape.arg_names, shape.where)
-            payloads = self.converter.encode_values(arguments, names, where)
+            encoded = self.converter.encode_arguments(arguments, names, where)
         self._activity_ids += 1
         handle: ActivityHandle[Any] = ActivityHandle(self, result_type, template.cancellation_type)
         handle.command = command = ScheduleActivity(
-            template.activity_id or str(self._activity_ids), name, payloads, template.message, handle
+            template.activity_id or str(self._activity_ids), name, encoded, template.message, handle
         )
         self.add(command)
         return handle

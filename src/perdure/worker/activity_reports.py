@@ -22,6 +22,7 @@ from perdure.model import payload_codec
 from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import ApplicationError, InvalidInput
+from perdure.model.framing import framed, tag
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 from perdure.worker.reporting import repeat
@@ -30,6 +31,8 @@ __all__ = ["ActivityReports"]
 
 logger = logging.getLogger("perdure.worker")
 
+_TASK_TOKEN = tag(RespondActivityTaskCompletedRequest, "task_token")
+_RESULT = tag(RespondActivityTaskCompletedRequest, "result")
 _WITHOUT_DEADLINE_SECONDS = 600.0
 """How long a report is repeated for an attempt that has no time-out of its own."""
 
@@ -43,20 +46,21 @@ class ActivityReports:
         self._identity = identity
         self._converter = converter
         self._clock = clock
+        self._completed = RespondActivityTaskCompletedRequest(namespace=namespace, identity=identity).SerializeToString()
+        """What every report of a completion says, encoded."""
 
     async def completed(self, task: PollActivityTaskQueueResponse, result: Any) -> BaseException | None:
         """The activity returned `result`; the error if that cannot be converted or is refused (it has then been reported as failed)."""
-        request = RespondActivityTaskCompletedRequest()
         try:
-            request.result.payloads.append(self._converter.to_payload(result))
+            encoded = self._converter.encode_result(result)
         except InvalidInput as error:
             refused = InvalidInput(f"The result of the activity {task.activity_type.name} cannot be stored: {error}")
             refused.__cause__ = error.__cause__
             await self.failed(task, refused)
             return refused
-        request.task_token = task.task_token
-        request.identity = self._identity
-        request.namespace = self._namespace
+        request = RespondActivityTaskCompletedRequest.FromString(
+            self._completed + framed(_TASK_TOKEN, task.task_token) + framed(_RESULT, encoded)
+        )
         if self._converter.codec is not None:
             await payload_codec.encode(request, self._converter.codec)
         try:

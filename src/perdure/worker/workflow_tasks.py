@@ -84,14 +84,14 @@ class WorkflowTaskHandler:
         self._options = options
         self._histories = HistoryReader(service, namespace, converter.codec)
         self._check = ReplayCheck(self._histories, converter, replace(options, strict=True)) if config.replay_after_every_task else None
-        self._completion = RespondWorkflowTaskCompletedRequest(namespace=namespace, identity=identity, return_new_workflow_task=True)
-        """What every completion says."""
-        self._sticky_completion: RespondWorkflowTaskCompletedRequest | None = None
+        completion = RespondWorkflowTaskCompletedRequest(namespace=namespace, identity=identity, return_new_workflow_task=True)
+        self._completion = completion.SerializeToString()
+        """What every completion says, encoded."""
+        self._sticky_completion: bytes | None = None
         """Likewise, of a workflow that is kept here; None: none are."""
         if config.max_cached_workflows:
-            self._sticky_completion = RespondWorkflowTaskCompletedRequest()
-            self._sticky_completion.CopyFrom(self._completion)
-            _write_sticky(self._sticky_completion.sticky_attributes, sticky_queue, config)
+            _write_sticky(completion.sticky_attributes, sticky_queue, config)
+            self._sticky_completion = completion.SerializeToString()
         self._in_progress_max = max(config.max_concurrent_workflow_tasks, 1)
         self._gate = asyncio.Semaphore(self._in_progress_max)
         self.in_progress = 0
@@ -172,10 +172,10 @@ class WorkflowTaskHandler:
         """Sends a completion; the task that comes with the reply, if any."""
         if runner.closed or self._sticky_completion is None:
             self.cache.drop(runner.run_id, runner)
-            request.MergeFrom(self._completion)
+            request.MergeFromString(self._completion)
         else:
             self.cache.put(runner.run_id, runner)
-            request.MergeFrom(self._sticky_completion)
+            request.MergeFromString(self._sticky_completion)
         if self._codec is not None:
             await payload_codec.encode(request, self._codec)
         try:
