@@ -18,7 +18,7 @@ import logging
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import TypeAlias
 
 from perdure.model.errors import StorageError
 from perdure.storage.contract import Committed, Transaction, WorkflowStorage
@@ -32,11 +32,8 @@ EARLY_TRANSACTIONS = 16
 """So many of one turn are handed over before its end, while the writer has nothing: the loop and the disk work at the same time."""
 
 
-class Entry(NamedTuple):
-    """A transaction, and who hears what became of it."""
-
-    transaction: Transaction
-    done: Callable[[Committed], None]
+Entry: TypeAlias = tuple[Transaction, Callable[[Committed], None]]
+"""A transaction, and who hears what became of it."""
 
 
 class Committer:
@@ -68,7 +65,7 @@ class Committer:
         gathering = self._gathering
         if not gathering:
             self._loop.call_soon(self._hand_over)
-        gathering.append(Entry(transaction, done))
+        gathering.append((transaction, done))
         if len(gathering) >= EARLY_TRANSACTIONS and self._thread is not None and self._handed_over.empty():
             self._hand_over()
 
@@ -122,7 +119,7 @@ class Committer:
         self.groups += 1
         self.transactions += len(group)
         try:
-            return self._storage.commit([entry.transaction for entry in group])
+            return self._storage.commit([transaction for transaction, _ in group])
         except StorageError:
             logger.exception("The storage %s did not say what became of %d transactions", self._storage.url, len(group))
         except Exception:
@@ -130,9 +127,9 @@ class Committer:
         return [Committed.UNKNOWN] * len(group)
 
     def _answer(self, group: list[Entry], answers: list[Committed]) -> None:
-        for entry, answer in zip(group, answers, strict=True):
+        for (_, done), answer in zip(group, answers, strict=True):
             try:
-                entry.done(answer)
+                done(answer)
             except Exception:
                 logger.exception("A callback after commit failed")
         self._in_flight -= len(group)

@@ -80,13 +80,12 @@ class Dispatch:
 
     def on_durable(self, live: LiveRun, outcome: Outcome, due: int | None) -> None:
         """Carries out the effects of a transaction."""
-        if outcome.effects:
-            for effect in outcome.effects:
-                self._carry_out(live, effect)
+        for effect in outcome.effects:
+            self._carry_out(live, effect)
         close_event = close_event_of(outcome)
-        if close_event is not None:
+        if close_event:
             live.close_event = close_event
-        if live.drained and (outcome.buffer_cleared or close_event is not None):
+        if live.drained and (outcome.buffer_cleared or close_event):
             for waiter in live.drained:
                 if not waiter.done():
                     waiter.set_result(True)

@@ -55,7 +55,7 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
-        self.starts = Starts(self.runs, self.transactions, clock)
+        self.starts = Starts(self.runs, self.transactions, self.matching, clock)
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers)
         self._attach = self.queries.attach
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind, TaskQueueType
@@ -62,7 +62,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import Outcome, TaskKind, WorkflowTaskStarted, describe
-from perdure.engine.core.tokens import ACTIVITY, WORKFLOW, decode_token
+from perdure.engine.core.tokens import ACTIVITY, WORKFLOW, decode_token, names_run, token_run_id
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 from perdure.engine.transactions import StaleRun
@@ -89,11 +89,14 @@ SERVER_VERSION = "1.32.0"
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Method = Callable[["Frontend", Request], Coroutine[Any, Any, Response]]
+Answer = Callable[["Frontend", Request], Coroutine[Any, Any, Response]]
 
 
-def rpc(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Makes a method answer as an RPC does: decided anew when stale, and failing with `RpcError` only."""
+def rpc(method: Callable[[Frontend, Request], Awaitable[Response]]) -> Answer[Request, Response]:
+    """Makes a method answer as an RPC does: decided anew when stale, and failing with `RpcError` only.
+
+    A method that only hands its request on is a plain function that returns what is to be awaited: one coroutine less.
+    """
 
     @functools.wraps(method)
     async def answer(self: Frontend, request: Request) -> Response:
@@ -166,33 +169,37 @@ class Frontend:
     # Clients.
 
     @rpc
-    async def start_workflow_execution(self, request: StartWorkflowExecutionRequest) -> StartWorkflowExecutionResponse:
+    def start_workflow_execution(self, request: StartWorkflowExecutionRequest) -> Awaitable[StartWorkflowExecutionResponse]:
         """Starts a workflow; durable when it returns."""
         self._namespace(request.namespace)
-        return cast(StartWorkflowExecutionResponse, await self.engine.starts.start(request))
+        return cast(Awaitable[StartWorkflowExecutionResponse], self.engine.starts.start(request))
 
     @rpc
-    async def signal_with_start_workflow_execution(
+    def signal_with_start_workflow_execution(
         self, request: SignalWithStartWorkflowExecutionRequest
-    ) -> SignalWithStartWorkflowExecutionResponse:
+    ) -> Awaitable[SignalWithStartWorkflowExecutionResponse]:
         """Signals the running workflow of this id, or starts one that begins with the signal."""
         self._namespace(request.namespace)
-        return cast(SignalWithStartWorkflowExecutionResponse, await self.engine.starts.start(request))
+        return cast(Awaitable[SignalWithStartWorkflowExecutionResponse], self.engine.starts.start(request))
 
     @rpc
     async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest) -> SignalWorkflowExecutionResponse:
         """Sends a signal; durable when it returns."""
-        live = await self._find(request.namespace, request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        execution = request.workflow_execution
+        self._namespace(request.namespace)
+        live = self.engine.runs.known(request.namespace, execution.workflow_id, execution.run_id)
+        if live is None:
+            live = await self._find(request.namespace, execution.workflow_id, execution.run_id)
         if is_crowded(live):
             live = await self._with_room(live)
         await self.engine.transactions.run(live, request)
         return SignalWorkflowExecutionResponse()
 
     @rpc
-    async def query_workflow(self, request: QueryWorkflowRequest) -> QueryWorkflowResponse:
+    def query_workflow(self, request: QueryWorkflowRequest) -> Awaitable[QueryWorkflowResponse]:
         """Asks a workflow's code; records nothing."""
         self._namespace(request.namespace)
-        return await self.engine.queries.ask(request)
+        return self.engine.queries.ask(request)
 
     @rpc
     async def request_cancel_workflow_execution(
@@ -219,27 +226,25 @@ class Frontend:
         return response
 
     @rpc
-    async def get_workflow_execution_history(self, request: GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse:
+    def get_workflow_execution_history(self, request: GetWorkflowExecutionHistoryRequest) -> Awaitable[GetWorkflowExecutionHistoryResponse]:
         """Events, or the close event, or a wait for what comes next."""
         self._namespace(request.namespace)
-        return await self.engine.history.get(request)
+        return self.engine.history.get(request)
 
     # Workers: workflow tasks.
 
     @rpc
-    async def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse:
+    def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> Awaitable[PollWorkflowTaskQueueResponse]:
         """Waits for a workflow task; an empty message when there was none for a minute."""
         queue = request.task_queue
         key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
         normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
-        task = await self.engine.matching.poll(key, request.identity, self._in_process, normal_name)
-        return PollWorkflowTaskQueueResponse() if task is None else task
+        return self.engine.matching.poll(key, request.identity, self._in_process, normal_name, PollWorkflowTaskQueueResponse)
 
     @rpc
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
         """Takes a worker's commands."""
-        token = decode_token(request.task_token, WORKFLOW)
-        live = await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
+        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
         outcome = await self.engine.transactions.run(live, request)
         self.engine.queries.completed(live, request.query_results)
         response = outcome.reply
@@ -257,8 +262,7 @@ class Frontend:
     @rpc
     async def respond_workflow_task_failed(self, request: RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse:
         """A worker could not process a workflow task."""
-        token = decode_token(request.task_token, WORKFLOW)
-        live = await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
+        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
         await self.engine.transactions.run(live, request)
         return RespondWorkflowTaskFailedResponse()
 
@@ -286,16 +290,18 @@ class Frontend:
     # Workers: activities.
 
     @rpc
-    async def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse:
+    def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
         """Waits for an activity; an empty message when there was none for a minute."""
         key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
-        task = await self.engine.matching.poll(key, request.identity, self._in_process, None)
-        return PollActivityTaskQueueResponse() if task is None else task
+        return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse)
 
     @rpc
     async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:
         """An activity's result."""
-        await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
+        live = self._held(request.task_token)
+        if live is None or is_crowded(live):
+            live = await self._of_ended_activity(request.task_token)
+        await self.engine.transactions.run(live, request)
         return RespondActivityTaskCompletedResponse()
 
     @rpc
@@ -314,7 +320,8 @@ class Frontend:
     @rpc
     async def record_activity_task_heartbeat(self, request: RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse:
         """An activity is alive; its details are durable when this returns."""
-        outcome = await self.engine.transactions.run(await self._of_activity(request.task_token), request)
+        live = self._held(request.task_token) or await self._of_token(request.task_token, ACTIVITY)
+        outcome = await self.engine.transactions.run(live, request)
         reply = outcome.reply
         return reply if isinstance(reply, RecordActivityTaskHeartbeatResponse) else RecordActivityTaskHeartbeatResponse()
 
@@ -351,12 +358,17 @@ class Frontend:
             raise invalid_argument("WorkflowId is not set on request.")
         return await self.engine.runs.find(namespace, workflow_id, run_id)
 
-    async def _of_activity(self, task_token: bytes) -> LiveRun:
-        token = decode_token(task_token, ACTIVITY)
+    def _held(self, task_token: bytes) -> LiveRun | None:
+        """The run that a token names, if it is in memory. (Whether the token is good in all else is for the core to say.)"""
+        live = self.engine.runs.get(token_run_id(task_token))
+        return live if live is not None and names_run(task_token, live.run) else None
+
+    async def _of_token(self, task_token: bytes, kind: int) -> LiveRun:
+        token = decode_token(task_token, kind)
         return await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
 
     async def _of_ended_activity(self, task_token: bytes) -> LiveRun:
-        live = await self._of_activity(task_token)
+        live = await self._of_token(task_token, ACTIVITY)
         return await self._with_room(live) if is_crowded(live) else live
 
     async def _with_room(self, live: LiveRun) -> LiveRun:

@@ -22,8 +22,7 @@ from perdure.engine.core import Outcome
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.reader import Reader
 from perdure.engine.transactions import Transactions
-from perdure.engine.waiting import wait_until
-from perdure.model.clock import Clock
+from perdure.model.clock import Cancellable, Clock
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.rpc import invalid_argument
@@ -50,12 +49,15 @@ class HistoryReads:
         self._clock = clock
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._waiting_for_close: dict[str, list[asyncio.Future[None]]] = {}
+        self._limits: dict[asyncio.Future[None], int] = {}
+        """When each wait ends without news, the earliest first: all are equally long."""
+        self._expiry: Cancellable | None = None
         self._closed = False
 
     def on_durable(self, live: LiveRun, outcome: Outcome) -> None:
         """Wakes those who wait for news of this run."""
         run_id = outcome.run.run_id
-        if live.close_event is not None:
+        if live.close_event:
             waiting = self._waiting_for_close.pop(run_id, None)
             if waiting is not None:
                 _wake(waiting)
@@ -76,6 +78,8 @@ class HistoryReads:
             for waiting in table.values():
                 _wake(waiting)
             table.clear()
+        if self._expiry is not None:
+            self._expiry.cancel()
 
     async def events(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
         """Durable events of a run, both ends included."""
@@ -105,10 +109,16 @@ class HistoryReads:
             if run_id and run_id != pinned:
                 raise invalid_argument("RunId does not match the page token.")
             run_id = pinned
-        live = await self._find(request.namespace, execution.workflow_id, run_id)
+        live = self._known(request.namespace, execution.workflow_id, run_id)
+        if live is None:
+            live = await self._find(request.namespace, execution.workflow_id, run_id)
         if close_only:
             return await self._close_event(live, request.wait_new_event)
         return await self._events_page(live, request, first, end)
+
+    def _known(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
+        live = self._runs.known(namespace, workflow_id, run_id)
+        return live if live is not None and live.durable_version else None
 
     async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
         live = await self._runs.find(namespace, workflow_id, run_id)
@@ -119,13 +129,12 @@ class HistoryReads:
     async def _close_event(self, live: LiveRun, wait: bool) -> GetWorkflowExecutionHistoryResponse:
         run = live.run
         response = GetWorkflowExecutionHistoryResponse()
-        if live.close_event is None and wait:
+        if not live.close_event and wait:
             await self._wait(self._waiting_for_close, run.run_id)
-            # An eviction while we waited would leave us with a state that nobody changes any more.
-            live = await self._find(run.namespace, run.workflow_id, run.run_id)
-        event = live.close_event
-        if event is not None:
-            response.history.events.append(event)
+            if live.evicted:  # while we waited: nobody changes this state any more
+                live = await self._find(run.namespace, run.workflow_id, run.run_id)
+        if live.close_event:
+            response.history.MergeFromString(live.close_event)
         elif wait:
             response.next_page_token = _token(run.run_id, 1, 0)
         else:
@@ -136,7 +145,7 @@ class HistoryReads:
         self, live: LiveRun, request: GetWorkflowExecutionHistoryRequest, first: int, end: int
     ) -> GetWorkflowExecutionHistoryResponse:
         run = live.run
-        if request.wait_new_event and first >= live.durable_next_event_id and live.close_event is None:
+        if request.wait_new_event and first >= live.durable_next_event_id and not live.close_event:
             await self._wait(self._waiting, run.run_id)
             live = await self._find(run.namespace, run.workflow_id, run.run_id)
         # Without waiting, the end is the one that the first page saw.
@@ -146,7 +155,7 @@ class HistoryReads:
         response = GetWorkflowExecutionHistoryResponse()
         response.history.events.extend(page)
         next_event_id = first + len(page)
-        if next_event_id <= last or (request.wait_new_event and live.close_event is None):
+        if next_event_id <= last or (request.wait_new_event and not live.close_event):
             response.next_page_token = _token(run.run_id, next_event_id, last)
         return response
 
@@ -155,14 +164,37 @@ class HistoryReads:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         table.setdefault(run_id, []).append(future)
+        self._limits[future] = self._clock.now() + WAIT_SECONDS * 1_000_000_000
+        if self._expiry is None:
+            self._arm_expiry()
         try:
-            await wait_until(self._clock, future, self._clock.now() + WAIT_SECONDS * 1_000_000_000, late=None)
+            await future
         finally:
+            self._limits.pop(future, None)
             waiting = table.get(run_id)
             if waiting is not None and future in waiting:
                 waiting.remove(future)
                 if not waiting:
                     del table[run_id]
+
+    def _arm_expiry(self) -> None:
+        """Sees to it that the oldest wait ends in time; one timer serves them all."""
+        for limit in self._limits.values():
+            self._expiry = self._clock.call_at(limit, self._expire)
+            return
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now = self._clock.now()
+        late: list[asyncio.Future[None]] = []
+        for future, limit in self._limits.items():
+            if limit > now:
+                break
+            late.append(future)
+        for future in late:
+            del self._limits[future]
+        _wake(late)
+        self._arm_expiry()
 
 
 def _wake(waiting: Sequence[asyncio.Future[None]]) -> None:

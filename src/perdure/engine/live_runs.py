@@ -16,8 +16,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from temporalio.api.history.v1 import HistoryEvent
-
 from perdure.engine.core import Run
 from perdure.engine.loading import load_runs
 from perdure.engine.matching import ReadyTask
@@ -26,7 +24,7 @@ from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.rpc import invalid_argument, not_found
 from perdure.storage.contract import Waiting
 
-LIVE_RUNS_MAX = 4_000
+LIVE_RUNS_MAX = 2_000
 """Runs in memory. Those beyond it that have no transaction under way are dropped, the longest unused first."""
 LOADED_TOGETHER_MAX = 64
 """Runs read from the storage in one go, when many are asked for at once."""
@@ -48,9 +46,9 @@ class LiveRun:
         "waiting",
     )
 
-    def __init__(self, run: Run, version: int, close_event: HistoryEvent | None = None) -> None:
+    def __init__(self, run: Run, version: int, close_event: bytes = b"") -> None:
         self.run = run
-        self.key = run_id_bytes(run.run_id)
+        self.key = run.run_id_bytes
         """The run id as the storage has it."""
         self.version = version
         """Of the last transaction that was submitted, durable or not."""
@@ -62,7 +60,7 @@ class LiveRun:
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for which version to become durable."""
         self.close_event = close_event
-        """The durable close event, where it is at hand."""
+        """The durable close event, as a serialised `History`, where it is at hand."""
         self.evicted = False
         self.drained: list[asyncio.Future[bool]] = []
         """Signal senders that wait until buffered events have become history."""
@@ -169,6 +167,11 @@ class LiveRuns:
             if len(oldest) == count:
                 break
         return oldest
+
+    def known(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
+        """As `find`, if the run is in memory."""
+        live = self.get(run_id) if run_id else self.get_current(namespace, workflow_id)
+        return live if live is not None and live.run.workflow_id == workflow_id and live.run.namespace == namespace else None
 
     async def find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
         """The run that a request names; without a run id, the current one.

@@ -19,7 +19,8 @@ class LoadedRun(NamedTuple):
 
     run: Run
     version: int
-    close_event: HistoryEvent | None
+    close_event: bytes
+    """As a serialised `History`; empty while it is open."""
 
 
 def load_runs(storage: WorkflowStorage, run_ids: Sequence[str]) -> list[LoadedRun | None]:
@@ -44,8 +45,5 @@ def fold(stored: StoredRun) -> LoadedRun:
         )
     except (DecodeError, ValueError, KeyError) as error:
         raise StorageCorrupt(f"The history of run {run_id_text(stored.row.run_id)} cannot be read: {error}") from error
-    close_event = None
-    if run.closed and events:
-        close_event = HistoryEvent()
-        close_event.CopyFrom(events[-1])  # a copy: one event would keep the whole parsed history in memory
+    close_event = History(events=events[-1:]).SerializeToString() if run.closed and events else b""
     return LoadedRun(run, stored.row.version, close_event)

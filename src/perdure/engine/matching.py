@@ -29,6 +29,11 @@ logger = logging.getLogger("perdure.engine")
 
 READY_TASKS_MAX = 10_000
 """Ready tasks remembered for each queue; the others stay in the storage until these are taken."""
+CROWDED_TASKS = 500
+"""Ready tasks from which on starts wait for the workers, as long as those poll: a backlog that memory does not hold costs each of its
+runs another reading. Half of it lets them go on."""
+CROWDED_SILENCE_SECONDS = 1
+"""Workers that have not taken anything for so long are not waited for."""
 POLL_SECONDS = 60
 """A poll that found nothing is answered with an empty message after this time."""
 STICKY_SILENCE_SECONDS = 10
@@ -92,6 +97,7 @@ class TaskQueue:
     __slots__ = (
         "_expiry",
         "_matching",
+        "crowd",
         "cursor",
         "key",
         "last_poll",
@@ -119,6 +125,8 @@ class TaskQueue:
         """How far the storage has been read."""
         self.reading = False
         self.pumping = False
+        self.crowd: list[asyncio.Future[bool]] = []
+        """Starts that wait until fewer tasks are ready."""
         self.normal_name: str | None = None
         """Of a sticky queue: the queue that serves when its worker is gone."""
         self.last_poll = 0
@@ -164,6 +172,18 @@ class TaskQueue:
         else:
             self.ready.append(task)
         self._matching.pump(self)
+
+    def is_crowded(self) -> bool:
+        """Whether workers that are there have fallen behind what is started."""
+        behind = len(self.ready) >= CROWDED_TASKS or self.overflowed
+        return behind and self.last_poll > self._matching.clock.now() - CROWDED_SILENCE_SECONDS * _SECOND
+
+    def disperse(self) -> None:
+        """Lets the starts go on that wait."""
+        crowd, self.crowd = self.crowd, []
+        for start in crowd:
+            if not start.done():
+                start.set_result(True)
 
     def arm_expiry(self) -> None:
         """Sees to it that the oldest poll is answered at its deadline; one timer serves the whole queue."""
@@ -226,14 +246,20 @@ class Matching:
         kind, namespace, name = key
         return self._queues[kind].get((namespace, name))
 
+    def find_workflows(self, namespace: str, name: str) -> TaskQueue | None:
+        """The queue of workflow tasks of this name, if anybody has used it."""
+        return self._queues[TaskKind.WORKFLOW].get((namespace, name))
+
     def queues(self) -> list[TaskQueue]:
         """Every queue in use."""
         return [queue for table in self._queues for queue in table.values()]
 
-    async def poll(self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None) -> Any:
-        """Waits for a task: what the engine delivers, or None when the time is over."""
+    async def poll(
+        self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None, nothing: Callable[[], Any] = lambda: None
+    ) -> Any:
+        """Waits for a task: what the engine delivers, or what `nothing` makes when the time is over."""
         if self._closed:
-            return None
+            return nothing()
         queue = self.queue(key)
         now = self.clock.now()
         queue.last_poll = now
@@ -246,7 +272,8 @@ class Matching:
             if queue.ready or queue.overflowed:
                 self.pump(queue)
         try:
-            return await future
+            task = await future
+            return nothing() if task is None else task
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._take_back(queue, future.result())  # it was delivered, and nobody is there to take it
@@ -289,6 +316,8 @@ class Matching:
                 self._start(queue, queue.ready.popleft(), poller)
         finally:
             queue.pumping = False
+            if queue.crowd and len(queue.ready) <= CROWDED_TASKS // 2:
+                queue.disperse()
         if queue.overflowed and not queue.reading and queue.has_poller():
             queue.reading = True
             queue.overflowed = False
@@ -328,6 +357,7 @@ class Matching:
         self._closed = True
         for queue in self.queues():
             queue.end_polls()
+            queue.disperse()
 
     def forget_if_unused(self, queue: TaskQueue) -> None:
         """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""

@@ -58,13 +58,6 @@ def _buffered(outcome: Outcome) -> list[tuple[int, bytes]]:
 
 def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:
     """What lists show of a run as it stands."""
-    shown = WorkflowExecutionInfo()
-    if run.memo:
-        for key, payload in run.memo.items():
-            shown.memo.fields[key].CopyFrom(payload)
-    if run.search_attributes:
-        for key, payload in run.search_attributes.items():
-            shown.search_attributes.indexed_fields[key].CopyFrom(payload)
     closed = run.closed
     return VisibilityRow(
         run_id,
@@ -78,5 +71,14 @@ def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:
         run.close_time if closed else None,
         run.next_event_id - 1 if closed else 0,
         run.history_bytes if closed else 0,
-        shown.SerializeToString(),
+        _attributes(run) if run.memo or run.search_attributes else b"",
     )
+
+
+def _attributes(run: Run) -> bytes:
+    shown = WorkflowExecutionInfo()
+    for key, payload in run.memo.items():
+        shown.memo.fields[key].CopyFrom(payload)
+    for key, payload in run.search_attributes.items():
+        shown.search_attributes.indexed_fields[key].CopyFrom(payload)
+    return shown.SerializeToString()

@@ -16,9 +16,10 @@ from typing import TypeAlias
 from google.protobuf.message import Message
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
 
-from perdure.engine.back_pressure import make_room
+from perdure.engine.back_pressure import make_room, make_way
 from perdure.engine.core import Outcome, StartDecision, current_run, decide_start, existing_reply, start, validate_start
 from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.matching import Matching
 from perdure.engine.transactions import StaleRun, Transactions, current_row
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, unavailable
@@ -32,8 +33,9 @@ ATTEMPTS_MAX = 10
 class Starts:
     """StartWorkflowExecution and SignalWithStartWorkflowExecution."""
 
-    def __init__(self, runs: LiveRuns, transactions: Transactions, clock: Clock) -> None:
+    def __init__(self, runs: LiveRuns, transactions: Transactions, matching: Matching, clock: Clock) -> None:
         self._runs = runs
+        self._matching = matching
         self._clock = clock
         self._transactions = transactions
 
@@ -44,21 +46,24 @@ class Starts:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
         """
         validate_start(request)
+        queue = self._matching.find_workflows(request.namespace, request.task_queue.name)
+        if queue is not None and queue.is_crowded():
+            await make_way(queue, self._clock)
         for _ in range(ATTEMPTS_MAX):
             existing = self._runs.get_current(request.namespace, request.workflow_id)
             try:
                 if existing is not None and existing.pending and (existing.run.closed or not existing.durable_version):
                     await self._transactions.settled(existing)
                     continue
+                if existing is None:
+                    return await self._start(request, None, terminate=False)
                 return await self._decide(request, existing)
             except StaleRun:
                 if self._runs.get_current(request.namespace, request.workflow_id) is None:
                     await self._runs.load_current(request.namespace, request.workflow_id)
         raise unavailable(f"workflow id {request.workflow_id} keeps changing hands; try again")
 
-    async def _decide(self, request: StartRequest, existing: LiveRun | None) -> Message:
-        if existing is None:
-            return await self._start(request, None, terminate=False)
+    async def _decide(self, request: StartRequest, existing: LiveRun) -> Message:
         current = current_run(existing.run)
         decision = decide_start(current, request)
         if decision in (StartDecision.DEDUP, StartDecision.ATTACHED):

@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
-
-from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, handle
 from perdure.engine.environment import Environment
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.rows import run_write
-from perdure.model.ids import run_id_bytes
 from perdure.model.rpc import RpcError, internal, unavailable
 from perdure.storage.contract import Committed, CurrentRow, Transaction
 
@@ -122,7 +120,7 @@ class Transactions:
         live.version += 1
         live.in_flight += 1
         if outcome.new_run is None and outcome.terminated is None:
-            self._committer.submit(Transaction((write,), current), _Commit(self, ((live, outcome, write.row.due),), future))
+            self._committer.submit(Transaction((write,), current), partial(self._finish_one, live, outcome, write.row.due, future))
             return
         writes, members = [write], [(live, outcome, write.row.due)]
         for other, added in ((outcome.terminated, False), (outcome.new_run, True)):
@@ -136,7 +134,7 @@ class Transactions:
             members.append((follower, other, write.row.due))
             if added:
                 current = current_row(other.run, replaces=live.run)
-        self._committer.submit(Transaction(writes, current), _Commit(self, members, future))
+        self._committer.submit(Transaction(writes, current), partial(self._finish, members, future))
 
     def _member(self, outcome: Outcome, added: bool) -> LiveRun:
         if added:
@@ -162,16 +160,26 @@ class Transactions:
             live.waiting.append((live.version, future))
             await future
 
-    def finish(self, members: Members, answer: Committed, future: asyncio.Future[None] | None) -> None:
+    def _finish_one(self, live: LiveRun, outcome: Outcome, due: int | None, future: asyncio.Future[None] | None, answer: Committed) -> None:
+        """What follows the storage's answer: as `_finish`, for a transaction of one run, as nearly all are."""
+        if answer is not Committed.YES or live.evicted:
+            self._finish(((live, outcome, due),), future, answer)
+            return
+        live.in_flight -= 1
+        self._durable(live, outcome, due)
+        if live.waiting:
+            _tell_waiting(live, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _finish(self, members: Members, future: asyncio.Future[None] | None, answer: Committed) -> None:
         """What follows the storage's answer."""
         for live, _, _ in members:
             live.in_flight -= 1
         if answer is Committed.YES:
             error = None
             for live, outcome, due in members:
-                live.durable_version += 1
-                live.durable_next_event_id = outcome.first_event_id + len(outcome.events)
-                self._on_durable(live, outcome, due)
+                self._durable(live, outcome, due)
         else:
             error = self._not_durable(members, answer)
         for live, _, _ in members:
@@ -182,6 +190,11 @@ class Transactions:
         if future is not None:
             settle(future, error)
 
+    def _durable(self, live: LiveRun, outcome: Outcome, due: int | None) -> None:
+        live.durable_version += 1
+        live.durable_next_event_id = outcome.first_event_id + len(outcome.events.parts)
+        self._on_durable(live, outcome, due)
+
     def _not_durable(self, members: Members, answer: Committed) -> Exception:
         for live, outcome, _ in members:
             self._runs.evict(live)
@@ -191,20 +204,6 @@ class Transactions:
         run = members[0][0].run
         what = "may not be durable" if answer is Committed.UNKNOWN else "could not be made durable"
         return unavailable(f"a change to workflow {run.workflow_id} {what}: the storage failed (see the engine's log); try again")
-
-
-class _Commit:
-    """Hears what became of one transaction."""
-
-    __slots__ = ("_future", "_members", "_transactions")
-
-    def __init__(self, transactions: Transactions, members: Members, future: asyncio.Future[None] | None) -> None:
-        self._transactions = transactions
-        self._members = members
-        self._future = future
-
-    def __call__(self, answer: Committed) -> None:
-        self._transactions.finish(self._members, answer, self._future)
 
 
 def _tell_waiting(live: LiveRun, error: Exception | None) -> None:
@@ -233,12 +232,13 @@ def current_row(run: Run, replaces: Run | None) -> CurrentRow:
     return CurrentRow(
         run.namespace,
         run.workflow_id,
-        run_id_bytes(run.run_id),
+        run.run_id_bytes,
         run.start_request_id,
-        None if replaces is None else run_id_bytes(replaces.run_id),
+        None if replaces is None else replaces.run_id_bytes,
     )
 
 
-def close_event_of(outcome: Outcome) -> HistoryEvent | None:
-    """The event with which an outcome closed its run; None if it did not."""
-    return outcome.events[-1] if outcome.run.closed and outcome.events else None
+def close_event_of(outcome: Outcome) -> bytes:
+    """The event with which an outcome closed its run, as a serialised `History`; empty if it did not."""
+    parts = outcome.events.parts
+    return parts[-1] if parts and outcome.run.closed else b""

@@ -87,7 +87,7 @@ class Run:
         """as is that of the responses with which its workflow tasks are handed over,"""
         self.activity_head = b""
         """and its activities,"""
-        self.token_names: tuple[bytes, bytes] = (b"", b"")
+        self.token_names: tuple[bytes, bytes] | None = None
         """and the names in their tokens."""
 
         # From the event that starts the run.

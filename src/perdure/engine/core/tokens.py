@@ -54,14 +54,28 @@ def encode_token(
 
 def token_of(run: Run, kind: int, scheduled_event_id: int, started_event_id: int, attempt: int, activity_id: str = "") -> bytes:
     """As `encode_token`, of a task of a run in memory."""
-    names = run.token_names
-    if not names[1]:
-        names = run.token_names = run.namespace.encode(), run.workflow_id.encode()
+    namespace, workflow_id = run.token_names or _names(run)
     activity = activity_id.encode()
     fixed = _TOKEN.pack(
-        VERSION, kind, run.run_id_bytes, scheduled_event_id, started_event_id, attempt, len(names[0]), len(names[1]), len(activity)
+        VERSION, kind, run.run_id_bytes, scheduled_event_id, started_event_id, attempt, len(namespace), len(workflow_id), len(activity)
     )
-    return fixed + names[0] + names[1] + activity
+    return fixed + namespace + workflow_id + activity
+
+
+def _names(run: Run) -> tuple[bytes, bytes]:
+    run.token_names = names = run.namespace.encode(), run.workflow_id.encode()
+    return names
+
+
+def token_run_id(data: bytes) -> str:
+    """The id of the run that a token names; empty if it is no token. The rest is for others to check."""
+    return run_id_text(data[2:18]) if len(data) >= _TOKEN.size else ""
+
+
+def names_run(data: bytes, run: Run) -> bool:
+    """Whether a token's other names are those of the run whose id it has."""
+    namespace, workflow_id = run.token_names or _names(run)
+    return data.startswith(namespace + workflow_id, _TOKEN.size)
 
 
 def decode_token(data: bytes, kind: int) -> TaskToken:

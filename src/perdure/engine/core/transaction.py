@@ -21,13 +21,15 @@ from perdure.engine.core.apply import apply, apply_buffered
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
-from perdure.engine.core.wire import framed, instant, tag, varint
+from perdure.engine.core.wire import SMALL, framed, instant, tag, varint
 
 _ACTIVITY_CLOSES: Final = frozenset(
     (codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED),
 )
 _EVENT: Final = tag(History, "events")
 _ID: Final = tag(HistoryEvent, "event_id")
+_NUMBERED: Final = [_ID + varint(number) for number in range(256)]
+"""How events begin whose id is small, as most are."""
 _TIME: Final = tag(HistoryEvent, "event_time")
 _TYPE: Final = tag(HistoryEvent, "event_type")
 _METADATA: Final = tag(HistoryEvent, "user_metadata")
@@ -110,7 +112,8 @@ class Transaction:
 
     def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
         """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
-        event = self.stamp + framed(_OPENING[event_type], attributes)
+        size = len(attributes)
+        event = self.stamp + _OPENING[event_type] + (SMALL[size] if size < 16384 else varint(size)) + attributes
         if metadata is not None:
             event += framed(_METADATA, metadata.SerializeToString())
         return self._number(event)
@@ -129,7 +132,7 @@ class Transaction:
         run = self.run
         event_id = run.next_event_id
         run.next_event_id = event_id + 1
-        self._write(_ID + varint(event_id) + event)
+        self._write((_NUMBERED[event_id] if event_id < 256 else _ID + varint(event_id)) + event)
         return event_id
 
     def cut_tail(self) -> None:
@@ -139,7 +142,8 @@ class Transaction:
 
     def _write(self, event: bytes) -> None:
         run = self.run
-        part = framed(_EVENT, event)
+        size = len(event)
+        part = _EVENT + (SMALL[size] if size < 16384 else varint(size)) + event
         run.history_bytes += len(part)
         run.tail.append(part)
         self.written.append(part)

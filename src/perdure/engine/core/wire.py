@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Final
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from perdure.engine.core.times import timestamp
+from perdure.engine.core.times import SECOND
 
-_SMALL: Final = [bytes((number,)) for number in range(128)] + [bytes((number & 127 | 128, number >> 7)) for number in range(128, 16384)]
+SMALL: Final = [bytes((number,)) for number in range(128)] + [bytes((number & 127 | 128, number >> 7)) for number in range(128, 16384)]
 """Most numbers and lengths, encoded."""
 
 
@@ -29,7 +30,7 @@ def tag(message: type[Message], field: str) -> bytes:
 def varint(number: int) -> bytes:
     """A number that is not negative, encoded."""
     if number < 16384:
-        return _SMALL[number]
+        return SMALL[number]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -41,10 +42,12 @@ def varint(number: int) -> bytes:
 def framed(opening: bytes, data: bytes) -> bytes:
     """A text, bytes or message field; `opening` is its tag."""
     size = len(data)
-    return opening + (_SMALL[size] if size < 16384 else varint(size)) + data
+    return opening + (SMALL[size] if size < 16384 else varint(size)) + data
 
 
 @lru_cache(maxsize=256)
 def instant(ns: int) -> bytes:
     """An encoded Timestamp. The same instant is often needed many times within one transaction, and soon after."""
-    return timestamp(ns).SerializeToString()
+    message = Timestamp()
+    message.seconds, message.nanos = divmod(ns, SECOND)
+    return message.SerializeToString()
