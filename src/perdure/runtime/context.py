@@ -58,7 +58,7 @@ def workflow_context() -> WorkflowContext:
     run = current_workflow.get()
     if not isinstance(run, RunState):
         raise UsageError("no workflow is running here; workflow_context() works in workflow code and in what it calls")
-    return cast("WorkflowContext", run.code_context)
+    return cast("WorkflowContext", run.code_context or WorkflowContext(run))
 
 
 class _Done:

@@ -19,7 +19,7 @@ import contextvars
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 from perdure.model.errors import DeterminismViolation
 from perdure.runtime import asyncio_order
@@ -62,19 +62,35 @@ class LoopHost(Protocol):
     def report(self, message: str, error: BaseException | None) -> None: ...
 
 
+class _Gone:
+    """The host of a closed loop: the run has left, and nothing that is still done here matters."""
+
+    def elapsed_ns(self) -> int:
+        return 0
+
+    def start_timer(self, delay_ns: int, timer: DurableTimer) -> None: ...
+    def cancel_timer(self, timer: DurableTimer) -> None: ...
+    def code_failed(self, error: BaseException) -> None: ...
+    def report(self, message: str, error: BaseException | None) -> None: ...
+
+
+_GONE = _Gone()
+
+
 class _Handle(asyncio.Handle):
     """`asyncio.Handle` without its debugging fields, whose initialisation would double its price."""
 
     __slots__ = ()
     _repr = None
     _source_traceback = None
+    if TYPE_CHECKING:
+        _callback: Any
+        _loop: WorkflowLoop
+        _context: contextvars.Context
+        _cancelled: bool
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: WorkflowLoop, context: contextvars.Context) -> None:
-        self._callback: Any = callback
-        self._args: Any = args
-        self._loop = loop
-        self._context = context
-        self._cancelled = False
+
+_new_handle = _Handle.__new__
 
 
 class _TimerHandle(asyncio.TimerHandle):
@@ -147,19 +163,26 @@ class WorkflowTask(asyncio.Task[T]):
 class WorkflowLoop(RefusingLoop):
     """One per run. `drain()` runs what is ready; nothing else makes it go."""
 
+    # What most loops never change stands in the class: making one is then cheap.
+    _prune_at = TASKS_PRUNED_AT
+    _generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
+    _closed = False
+
     def __init__(self, host: LoopHost, hash_offset: int) -> None:
         self.host = host
         self.ready: collections.deque[asyncio.Handle] = collections.deque()
         self.first_hash = self.created = hash_offset
         self.tasks: list[WorkflowTask[Any]] = []
-        self._prune_at = TASKS_PRUNED_AT
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
-        self._closed = False
 
     # --- what asyncio asks of a loop ------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, contextvars.copy_context() if context is None else context)
+        handle = _new_handle(_Handle)  # filled here, not by an `__init__`: this runs at every step of the code
+        handle._callback = callback
+        handle._args = args
+        handle._loop = self
+        handle._context = contextvars.copy_context() if context is None else context
+        handle._cancelled = False
         if not self._closed:
             self.ready.append(handle)
         return handle
@@ -306,6 +329,7 @@ class WorkflowLoop(RefusingLoop):
             self.leave(outer)
         self.tasks.clear()
         self._generators = None
+        self.host = _GONE
 
     def _close_coroutines(self) -> None:
         for task in reversed(self.tasks):

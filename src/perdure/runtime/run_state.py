@@ -47,8 +47,8 @@ class RunState:
         *("definition", "workflow_id", "run_id", "converter", "options", "started", "context", "loop", "code_context", "task_queue"),
         *("start_ns", "now_ns", "history_length", "history_size", "continue_as_new_suggested", "replaying", "evicted", "closed"),
         *("cancel_requested", "cancel_reason", "current_details", "activation", "commands", "refusal", "code_error", "activities"),
-        *("timers", "conditions", "signals", "queries", "markers", "memo", "search_attributes", "handlers_running", "instance"),
-        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main"),
+        *("timers", "conditions", "memo", "search_attributes", "handlers_running", "instance"),
+        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main", "_signals", "_queries", "_markers"),
     )
 
     def __init__(
@@ -75,9 +75,6 @@ class RunState:
         self.activities: dict[int, ActivityHandle[Any]] = {}
         self.timers: dict[str, Any] = {}
         self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
-        self.signals = SignalRegistry(converter, self._dispatch_signal, self._drop_signal)
-        self.queries = QueryRegistry(converter)
-        self.markers = Markers(self)
         self.memo: dict[str, Payload] = {}
         self.search_attributes: dict[str, Payload] = {}
         self.handlers_running = 0
@@ -87,6 +84,9 @@ class RunState:
         self._random: random.Random | None = None
         self._logger: WorkflowLogger | None = None
         self._main: asyncio.Task[None] | None = None
+        self._signals: SignalRegistry | None = None
+        self._queries: QueryRegistry | None = None
+        self._markers: Markers | None = None
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,8 @@ class RunState:
         self.timers.clear()
         self.conditions.clear()
         self.commands.clear()
-        self._main = None
+        self._main = self._signals = self._queries = self._markers = self.code_context = self.instance = None
+        self.context = contextvars.Context()  # no circle is left: its memory is free at once, and no collection has to find it
 
     # --- an activation ------------------------------------------------------------------------------------------------------
 
@@ -363,6 +364,26 @@ class RunState:
 
     def report(self, message: str, error: BaseException | None) -> None:
         self.logger.error("workflow %s: %s", self.workflow_id, message, exc_info=error)
+
+    # --- what most runs do not need ---------------------------------------------------------------------------------------------
+
+    @property
+    def signals(self) -> SignalRegistry:
+        if self._signals is None:
+            self._signals = SignalRegistry(self.converter, self._dispatch_signal, self._drop_signal)
+        return self._signals
+
+    @property
+    def queries(self) -> QueryRegistry:
+        if self._queries is None:
+            self._queries = QueryRegistry(self.converter)
+        return self._queries
+
+    @property
+    def markers(self) -> Markers:
+        if self._markers is None:
+            self._markers = Markers(self)
+        return self._markers
 
     # --- facts ------------------------------------------------------------------------------------------------------------------
 

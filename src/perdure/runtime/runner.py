@@ -143,7 +143,28 @@ class WorkflowRunner:
         Raises NondeterminismError, or what the workflow's code raised by mistake.
         """
         try:
-            self._replay(events, live_started_id)
+            position, end = 0, len(events)
+            while position < end:
+                event = events[position]
+                position += 1
+                kind = event.event_type
+                if kind in _IGNORED:
+                    continue
+                if kind == _STARTED:
+                    follows = events[position].event_type if position < end else 0
+                    if follows == _COMPLETED or (not follows and event.event_id == live_started_id):
+                        self._activate(event, events, position)
+                elif kind == _COMPLETED:
+                    if self._awaits_match:
+                        position = self._match(events, position, event.event_id)
+                elif kind == SIGNALED:
+                    self._signals.append(event)
+                elif kind == _BEGUN:
+                    self._begin(event)
+                elif (apply := APPLY.get(kind)) is not None:
+                    self._window.append((apply, event))
+            if end:
+                self._last_event_id = events[-1].event_id
         except NondeterminismError as error:
             if self._traced is None and not error.line and events and events[0].event_id == 1:
                 self._trace(events, live_started_id)
@@ -165,29 +186,6 @@ class WorkflowRunner:
                 self.evict()
         elif first_id != self._last_event_id + 1 or task.previous_started_event_id != self._activated_id:
             raise CacheMiss
-
-    def _replay(self, events: Sequence[HistoryEvent], live_started_id: int) -> None:
-        position, end = 0, len(events)
-        while position < end:
-            event = events[position]
-            position += 1
-            kind = event.event_type
-            if kind in _IGNORED:
-                continue
-            if kind == _STARTED:
-                follows = events[position].event_type if position < end else 0
-                if follows == _COMPLETED or (not follows and event.event_id == live_started_id):
-                    self._activate(event, events, position)
-            elif kind == _COMPLETED:
-                position = self._match(events, position, event.event_id)
-            elif kind == SIGNALED:
-                self._signals.append(event)
-            elif kind == _BEGUN:
-                self._begin(event)
-            elif (apply := APPLY.get(kind)) is not None:
-                self._window.append((apply, event))
-        if end:
-            self._last_event_id = events[-1].event_id
 
     def _begin(self, event: HistoryEvent) -> None:
         about = self.definition, self.workflow_id, self.run_id, self._converter, self.options
@@ -214,7 +212,12 @@ class WorkflowRunner:
         token = guard.enter() if self.options.guard else None
         outer = run.loop.enter()
         try:
-            self._apply(run)
+            if run.activation == 1:
+                self._begin_code(run)
+            elif self._signals:
+                self._apply_signals(run)
+            if self._window:
+                self._apply_window(run)
             if run.code_error is None:
                 run.advance()
         finally:
@@ -230,22 +233,22 @@ class WorkflowRunner:
                 self.run.markers.upcoming(events[position])
             position += 1
 
-    def _apply(self, run: RunState) -> None:
+    def _begin_code(self, run: RunState) -> None:
+        run.prepare_code()
+        self._apply_signals(run)
+        run.start_code()
+
+    def _apply_signals(self, run: RunState) -> None:
         signals, self._signals = self._signals, []
-        window, self._window = self._window, []
-        begins = run.activation == 1
-        if begins:
-            run.prepare_code()
         for event in signals:
             apply_signal(run, event)
-        if begins:
-            run.start_code()
+
+    def _apply_window(self, run: RunState) -> None:
+        window, self._window = self._window, []
         for apply, event in window:
             apply(run, event)
 
     def _match(self, events: Sequence[HistoryEvent], position: int, completed_id: int) -> int:
-        if not self._awaits_match:
-            return position
         self._awaits_match = False
         run = self.run
         after = match_commands(run.commands, events, position, completed_id, self.options.strict)
@@ -259,7 +262,7 @@ class WorkflowRunner:
         self.evict()
         self._traced = {}
         try:
-            self._replay(events, live_started_id)
+            self.replay(events, live_started_id)
         finally:
             self._traced = None
 
