@@ -95,8 +95,8 @@ class Dispatch:
 
     def _carry_out(self, live: LiveRun, effect: Effect) -> None:
         if isinstance(effect, WorkflowTaskStarted):
-            if effect.reservation is not None:
-                self._hand_over_workflow_task(effect.task, effect.reservation)
+            if effect.reservation is not None and not self.hand_over(effect.task, effect.reservation):  # type: ignore[arg-type]
+                self._adopt(effect.task, effect.reservation)  # type: ignore[arg-type]
         elif isinstance(effect, ActivityStarted):
             self._hand_over_activity(live.run.run_id, effect)
         elif isinstance(effect, WorkflowTaskReady):
@@ -117,10 +117,6 @@ class Dispatch:
     def _hand_over_activity(self, run_id: str, effect: ActivityStarted) -> None:
         if not effect.reservation.deliver(effect.task.response):  # type: ignore[attr-defined]
             self.spawn(self._unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt))
-
-    def _hand_over_workflow_task(self, task: StartedWorkflowTask, poller: Any) -> None:
-        if not self.hand_over(task, poller):
-            self._adopt(task, poller)
 
     def _adopt(self, task: StartedWorkflowTask, poller: Poller) -> None:
         queue = poller.queue

@@ -240,6 +240,7 @@ def _closed(status: WorkflowExecutionStatus.ValueType) -> Callable[[Run, History
 def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int) -> None:
     """Folds the end of a run."""
     run.status = status
+    run.closed = True
     run.close_time = time
     run.task = None
     run.first_task_due = 0

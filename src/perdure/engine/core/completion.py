@@ -11,6 +11,7 @@ time out, and that is what slows the series of attempts down.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final, Literal, TypeAlias
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
@@ -34,8 +35,19 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
 from perdure.engine.core.times import to_ns
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.wire import framed, tag, varint
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_transient, schedule, started_task, unstick
 from perdure.model.rpc import invalid_argument, not_found
+
+_Metadata: TypeAlias = Literal["worker_version_stamp", "sdk_metadata", "metering_metadata"]
+_SCHEDULED_ID: Final = tag(WorkflowTaskCompletedEventAttributes, "scheduled_event_id")
+_STARTED_ID: Final = tag(WorkflowTaskCompletedEventAttributes, "started_event_id")
+_METADATA: Final[tuple[tuple[_Metadata, bytes], ...]] = (
+    ("worker_version_stamp", tag(WorkflowTaskCompletedEventAttributes, "worker_version")),
+    ("sdk_metadata", tag(WorkflowTaskCompletedEventAttributes, "sdk_metadata")),
+    ("metering_metadata", tag(WorkflowTaskCompletedEventAttributes, "metering_metadata")),
+)
+"""What a worker may add, and how it opens in the event."""
 
 
 def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: Env) -> Outcome:
@@ -78,22 +90,25 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
 def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> int:
     if task.attempt > 1:
         record_transient(tx, task)
-    a = WorkflowTaskCompletedEventAttributes()
-    a.scheduled_event_id = task.scheduled_event_id
-    a.started_event_id = task.started_event_id
-    a.identity = request.identity
-    a.binary_checksum = request.binary_checksum
+    attributes = _SCHEDULED_ID + varint(task.scheduled_event_id) + _STARTED_ID + varint(task.started_event_id)
+    attributes += _of_worker(request.identity, request.binary_checksum)
     has = request.HasField
-    if has("worker_version_stamp"):
-        a.worker_version.CopyFrom(request.worker_version_stamp)
-    if has("sdk_metadata"):
-        a.sdk_metadata.CopyFrom(request.sdk_metadata)
-    if has("metering_metadata"):
-        a.metering_metadata.CopyFrom(request.metering_metadata)
+    for field, opening in _METADATA:
+        if has(field):
+            attributes += framed(opening, getattr(request, field).SerializeToString())
     tx.cut_tail()
-    event_id = tx.record(codes.TASK_COMPLETED, a.SerializeToString())
+    event_id = tx.record(codes.TASK_COMPLETED, attributes)
     fold_completed(tx.run, task.started_event_id)
     return event_id
+
+
+@lru_cache(maxsize=256)
+def _of_worker(identity: str, checksum: str) -> bytes:
+    """What WorkflowTaskCompleted says of its worker, encoded."""
+    a = WorkflowTaskCompletedEventAttributes()
+    a.identity = identity
+    a.binary_checksum = checksum
+    return a.SerializeToString()
 
 
 def _stick(run: Run, request: RespondWorkflowTaskCompletedRequest) -> None:

@@ -36,8 +36,8 @@ def run_facts(run: Run) -> bytes:
     """The facts of a run, as `read_identity` and `read_facts` take them."""
     head = run.facts_head or _head(run)
     task = run.task
-    sticky = run.sticky_queue.encode()
-    cause = run.reported_cause.encode()
+    sticky = run.sticky_queue.encode() if run.sticky_queue else b""
+    cause = run.reported_cause.encode() if run.reported_cause else b""
     flags = _CLOSE_ATTEMPTED if run.close_attempted else 0
     tail = b""
     if task is not None:

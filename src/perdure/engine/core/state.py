@@ -37,6 +37,7 @@ class Run:
         "cancel_requested",
         "close_attempted",
         "close_time",
+        "closed",
         "completed_tasks",
         "execution_expiration",
         "facts_head",
@@ -108,6 +109,8 @@ class Run:
 
         # From the events after it.
         self.status = codes.RUNNING
+        self.closed = False
+        """No event follows any more."""
         self.close_time = 0
         self.next_event_id = 1
         self.previous_started_event_id = 0
@@ -148,11 +151,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.workflow_id} {self.run_id}: status {self.status}, next event {self.next_event_id}>"
-
-    @property
-    def closed(self) -> bool:
-        """No event follows any more."""
-        return self.status != codes.RUNNING
 
     @property
     def first_run_id(self) -> str:

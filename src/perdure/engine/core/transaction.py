@@ -112,28 +112,30 @@ class Transaction:
 
     def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
         """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
+        return self._record(
+            self.stamp, event_type, attributes, b"" if metadata is None else framed(_METADATA, metadata.SerializeToString())
+        )
+
+    def _record(self, stamp: bytes, event_type: EventType.ValueType, attributes: bytes, rest: bytes = b"") -> int:
+        run = self.run
+        event_id = run.next_event_id
+        run.next_event_id = event_id + 1
+        opening = _NUMBERED[event_id] if event_id < 256 else _ID + varint(event_id)
         size = len(attributes)
-        event = self.stamp + _OPENING[event_type] + (SMALL[size] if size < 16384 else varint(size)) + attributes
-        if metadata is not None:
-            event += framed(_METADATA, metadata.SerializeToString())
-        return self._number(event)
+        length = SMALL[size] if size < 16384 else varint(size)
+        self._write(opening + stamp + _OPENING[event_type] + length + attributes + rest)
+        return event_id
 
     def put(self, event_type: EventType.ValueType, attributes: bytes, time: int = 0) -> int:
         """As `add`, for an event whose attributes are encoded, and which the caller folds; `time`: if not of this instant (ns)."""
         run = self.run
-        event = (framed(_TIME, instant(time)) if time else self.stamp) + framed(_OPENING[event_type], attributes)
+        stamp = framed(_TIME, instant(time)) if time else self.stamp
         if not self.holding and (run.task is None or not run.task.started_event_id):
-            return self._number(event)
+            return self._record(stamp, event_type, attributes)
+        event = stamp + framed(_OPENING[event_type], attributes)
         run.buffered.append(_parse(event))
         run.buffered_bytes += len(event)
         return 0
-
-    def _number(self, event: bytes) -> int:
-        run = self.run
-        event_id = run.next_event_id
-        run.next_event_id = event_id + 1
-        self._write((_NUMBERED[event_id] if event_id < 256 else _ID + varint(event_id)) + event)
-        return event_id
 
     def cut_tail(self) -> None:
         """The worker's view of the history ends here: what follows is the next task's."""

@@ -34,6 +34,7 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.times import SECOND, set_ns
 from perdure.engine.core.tokens import WORKFLOW, token_of
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.wire import framed, tag, varint
 from perdure.model.rpc import RpcError, not_found
 
 INLINE_REQUEST: Final = "request-from-RespondWorkflowTaskCompleted"
@@ -42,6 +43,10 @@ BACKOFF_FROM: Final = 3
 """Later attempts get more time: see `_timeout`."""
 BACKOFF_FIRST: Final = 5 * SECOND
 BACKOFF_MAX: Final = 600 * SECOND
+_SCHEDULED_ID: Final = tag(WorkflowTaskStartedEventAttributes, "scheduled_event_id")
+_IDENTITY: Final = tag(WorkflowTaskStartedEventAttributes, "identity")
+_REQUEST_ID: Final = tag(WorkflowTaskStartedEventAttributes, "request_id")
+_SIZE: Final = tag(WorkflowTaskStartedEventAttributes, "history_size_bytes")
 
 
 def task_not_found() -> RpcError:
@@ -149,19 +154,24 @@ def _pending(run: Run) -> WorkflowTask:
 
 
 def _started(run: Run, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
-    a = WorkflowTaskStartedEventAttributes()
-    a.scheduled_event_id = scheduled_event_id
-    a.identity = identity
-    a.request_id = request_id
     size = run.history_bytes
-    a.history_size_bytes = size
+    attributes = (
+        _SCHEDULED_ID
+        + varint(scheduled_event_id)
+        + framed(_IDENTITY, identity.encode())
+        + framed(_REQUEST_ID, request_id.encode())
+        + _SIZE
+        + varint(size)
+    )
+    if size < limits.SUGGEST_BYTES and run.next_event_id < limits.SUGGEST_EVENTS:
+        return attributes
+    a = WorkflowTaskStartedEventAttributes()
+    a.suggest_continue_as_new = True
     if size >= limits.SUGGEST_BYTES:
-        a.suggest_continue_as_new = True
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
     if run.next_event_id >= limits.SUGGEST_EVENTS:
-        a.suggest_continue_as_new = True
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
-    return a.SerializeToString()
+    return attributes + a.SerializeToString()
 
 
 def record_transient(tx: Transaction, task: WorkflowTask) -> None:
