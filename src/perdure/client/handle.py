@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, overload
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -84,9 +83,9 @@ class WorkflowHandle(Generic[R]):
         execution.workflow_id = self.id
         if self.run_id:
             execution.run_id = self.run_id
-        request.signal_name, payloads = signal_payloads(signal, args, caller.converter)
-        if payloads:
-            request.input.payloads.extend(payloads)
+        request.signal_name, encoded = signal_payloads(signal, args, caller.converter)
+        if encoded:
+            request.input.MergeFromString(encoded)
         await caller.call(caller.service.signal_workflow_execution, request, self.id)
 
     @overload
@@ -205,10 +204,10 @@ def _answer_type(query: Any) -> Any:
     return query_type(query)
 
 
-def signal_payloads(signal: Any, args: Sequence[Any], converter: DataConverter) -> tuple[str, list[Payload]]:
-    """A signal's name and its arguments' payloads; UsageError when they do not fit."""
+def signal_payloads(signal: Any, args: Sequence[Any], converter: DataConverter) -> tuple[str, bytes]:
+    """A signal's name and its arguments as an encoded `Payloads`; UsageError when they do not fit."""
     if isinstance(signal, str):
-        return signal_name(signal), converter.encode_values(args, (), f"signal {signal}") if args else []
+        return signal_name(signal), converter.encode_arguments(args, (), f"signal {signal}") if args else b""
     name = signal_name(signal)
     values: Sequence[Any] = args
     if isinstance(signal, type):
@@ -221,4 +220,4 @@ def signal_payloads(signal: Any, args: Sequence[Any], converter: DataConverter) 
         if args:
             raise UsageError(f"an instance of {type(signal).__name__} is the whole signal; put what else you send into its fields")
         values = [signal]
-    return name, converter.encode_values(values, (), f"signal {name}") if values else []
+    return name, converter.encode_arguments(values, (), f"signal {name}") if values else b""

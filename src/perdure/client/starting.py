@@ -7,7 +7,6 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
 from temporalio.converter import encode_search_attributes
 
@@ -28,11 +27,11 @@ _USE_EXISTING: Any = int(WorkflowIdConflictPolicy.USE_EXISTING)
 
 
 class Target(NamedTuple):
-    """Which workflow is meant: its type's name, the type of its result (None: unknown), its arguments' payloads."""
+    """Which workflow is meant: its type's name, the type of its result (None: unknown), its arguments as an encoded `Payloads`."""
 
     name: str
     result_type: Any
-    input: list[Payload]
+    input: bytes
 
 
 def target_of(workflow: Any, args: Sequence[Any], result_type: Any, converter: DataConverter) -> Target:
@@ -40,11 +39,11 @@ def target_of(workflow: Any, args: Sequence[Any], result_type: Any, converter: D
     if isinstance(workflow, str):
         if not workflow:
             raise UsageError("the workflow's name is empty; give the workflow itself, or its type's name")
-        return Target(workflow, result_type, converter.encode_values(args, (), f"workflow {workflow}"))
+        return Target(workflow, result_type, converter.encode_arguments(args, (), f"workflow {workflow}"))
     definition = workflow_definition(workflow)
     definition.shape.check_count(len(args))
-    payloads = converter.encode_values(args, definition.arg_names, definition.shape.where) if args else []
-    return Target(definition.name, definition.result_type if result_type is None else result_type, payloads)
+    encoded = converter.encode_arguments(args, definition.arg_names, definition.shape.where) if args else b""
+    return Target(definition.name, definition.result_type if result_type is None else result_type, encoded)
 
 
 TEMPLATES_MAX = 128
@@ -60,9 +59,9 @@ _FEW = frozenset(
 
 
 class Template(NamedTuple):
-    """A start request in which all is written that follows from the options."""
+    """An encoded start request in which all is written that follows from the options."""
 
-    request: StartMessage
+    request: bytes
     options: StartWorkflowOptions
 
 
@@ -97,7 +96,7 @@ class Templates:
                 _WRITERS[name](request, value, caller.converter)
         if joining:
             _write_joining(request, options)
-        return Template(request, options)
+        return Template(request.SerializeToString(), options)
 
 
 def _options(options: Any, given: Mapping[str, Any]) -> StartWorkflowOptions:
@@ -117,13 +116,13 @@ def _write_joining(request: StartMessage, options: StartWorkflowOptions) -> None
 def fill(request: StartMessage, template: Template, target: Target, workflow_id: Any, where: str) -> str:
     """Writes the fields that both kinds of start have; the checked id."""
     checked = checked_id(workflow_id, where)
-    request.CopyFrom(template.request)  # type: ignore[arg-type]  # of the same kind
+    request.MergeFromString(template.request)
     request.workflow_id = checked
     request.workflow_type.name = target.name
     if not template.options.request_id:
         request.request_id = uuid4_text()
     if target.input:
-        request.input.payloads.extend(target.input)
+        request.input.MergeFromString(target.input)
     return checked
 
 

@@ -240,8 +240,8 @@ class Starts:
         target = target_of(workflow, args, result_type, self._caller.converter)
         request = SignalWithStartWorkflowExecutionRequest()
         workflow_id = fill(request, template, target, id, "signal_with_start")
-        request.signal_name, payloads = signal_payloads(signal, signal_args, self._caller.converter)
-        if payloads:
-            request.signal_input.payloads.extend(payloads)
+        request.signal_name, encoded = signal_payloads(signal, signal_args, self._caller.converter)
+        if encoded:
+            request.signal_input.MergeFromString(encoded)
         response = await self._caller.call(self._caller.service.signal_with_start_workflow_execution, request, workflow_id)
         return WorkflowHandle(self._caller, workflow_id, first_run_id=response.run_id, result_type=target.result_type)

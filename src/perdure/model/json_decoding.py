@@ -38,7 +38,13 @@ def decode_json(data: bytes, hint: Any) -> Any:
     """The value of a json/plain payload, of type `hint` (None: whatever JSON says)."""
     if hint is None:
         return _loads(data)
-    key = hint if type(hint) is type else _key(hint)
+    if type(hint) is type:
+        if hint in _BUILTINS:
+            value = _loads(data)
+            return value if type(value) is hint else value_to_type(hint, value)
+        key: Any = hint
+    else:
+        key = _key(hint)
     try:
         plan = _raw_plans.get(key)
     except TypeError:  # a hint that cannot be hashed, such as Literal[[]]
@@ -75,15 +81,8 @@ def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
         return validate
     if hint is Any:
         return _loads
-    if any(hint is each for each in _BUILTINS):
-        return functools.partial(_load_builtin, hint)
     plan = _plan(hint)
     return lambda data: plan(_loads(data))
-
-
-def _load_builtin(kind: type, data: bytes) -> Any:
-    value = _loads(data)
-    return value if type(value) is kind else value_to_type(kind, value)
 
 
 def _through_temporalio(hint: Any, data: bytes) -> Any:
@@ -111,7 +110,7 @@ def _expect(kind: type, value: Any) -> Any:
     return value_to_type(kind, value)
 
 
-_BUILTINS = (str, bool, int, float)
+_BUILTINS = frozenset((str, bool, int, float))
 _NONE = type(None)
 
 

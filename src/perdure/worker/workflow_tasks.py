@@ -136,7 +136,7 @@ class WorkflowTaskHandler:
             return None
         runner = self._runner(task, definition)
         try:
-            return runner, _outside_tasks(runner, task)
+            return runner, _run_code(runner, task)
         except CacheMiss:
             return None
 
@@ -153,11 +153,11 @@ class WorkflowTaskHandler:
                     await self._histories.complete(task)
                 runner = self._runner(task, definition)
                 try:
-                    return runner, _outside_tasks(runner, task)
+                    return runner, _run_code(runner, task)
                 except CacheMiss:
                     runner.evict()
                     await self._histories.make_whole(task)
-                    return runner, _outside_tasks(runner, task)
+                    return runner, _run_code(runner, task)
             finally:
                 self.in_progress -= 1
 
@@ -285,8 +285,8 @@ def _write_sticky(attributes: StickyExecutionAttributes, queue: str, config: Wor
 
 
 def _outside_tasks(runner: WorkflowRunner, task: PollWorkflowTaskQueueResponse) -> Completion:
-    """Activates the runner as from a plain callback, where that matters: with no task of our loop current (documented for loop authors)."""
-    current = asyncio.current_task() if _TASK_OF_THREAD else None
+    """Activates the runner as from a plain callback: with no task of our loop current (documented for loop authors)."""
+    current = asyncio.current_task()
     if current is None:
         return runner.activate(task)
     loop = current.get_loop()
@@ -295,3 +295,6 @@ def _outside_tasks(runner: WorkflowRunner, task: PollWorkflowTaskQueueResponse) 
         return runner.activate(task)
     finally:
         asyncio.tasks._enter_task(loop, current)
+
+
+_run_code = _outside_tasks if _TASK_OF_THREAD else WorkflowRunner.activate
