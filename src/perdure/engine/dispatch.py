@@ -39,7 +39,7 @@ from perdure.engine.core.workflow_tasks import INLINE_REQUEST
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
-from perdure.engine.queries import QueryTask
+from perdure.engine.queries import Queries, QueryTask
 from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import StaleRun, Transactions, close_event_of
@@ -61,20 +61,19 @@ BACKLOG_READ_MAX = 1000
 class Dispatch:
     """The effects of transactions."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, attach_queries: Callable[[str, PollWorkflowTaskQueueResponse], None]) -> None:
-        """`attach_queries` adds to a workflow task the queries that wait for one."""
+    def __init__(self, clock: Clock, runs: LiveRuns) -> None:
         self._clock = clock
         self._runs = runs
-        self._attach_queries = attach_queries
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def connect(self, transactions: Transactions, history: HistoryReads, matching: Matching, timers: TimerQueue) -> None:
+    def connect(self, transactions: Transactions, history: HistoryReads, matching: Matching, timers: TimerQueue, queries: Queries) -> None:
         """The parts that this one works with; they know it too, so it is made before them."""
         self.transactions = transactions
         self.history = history
         self.matching = matching
         self.timers = timers
+        self.queries = queries
 
     # What became durable.
 
@@ -186,7 +185,7 @@ class Dispatch:
 
     def _deliver(self, task: StartedWorkflowTask, events: Any, poller: Poller) -> None:
         response = poll_response(task, events)
-        self._attach_queries(task.run_id, response)
+        self.queries.attach(task.run_id, response)
         poller.deliver(response)
 
     async def inline_task(self, task: StartedWorkflowTask) -> PollWorkflowTaskQueueResponse:
@@ -195,7 +194,7 @@ class Dispatch:
         if events is None:
             events = await self.history.events(task.run_id, task.first_event_id, task.last_event_id)
         response = poll_response(task, events)
-        self._attach_queries(task.run_id, response)
+        self.queries.attach(task.run_id, response)
         return response
 
     # Ready tasks to pollers that came later.

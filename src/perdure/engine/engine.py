@@ -47,7 +47,7 @@ class Engine:
         self.reader = Reader(storage)
         self.runs = LiveRuns(self.reader)
         self.committer = Committer(storage)
-        self.dispatch = Dispatch(clock, self.runs, self._attach_queries)
+        self.dispatch = Dispatch(clock, self.runs)
         environment = Environment(clock, incarnation)
         self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
@@ -56,8 +56,7 @@ class Engine:
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock)
-        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers)
-        self._attach = self.queries.attach
+        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.runs)} runs in memory"
@@ -66,9 +65,6 @@ class Engine:
     def frontend(self, *, in_process: bool) -> Frontend:
         """The engine's `WorkflowService`; `in_process` says whether its callers die with the engine."""
         return Frontend(self, in_process)
-
-    def _attach_queries(self, run_id: str, response: object) -> None:
-        self._attach(run_id, response)  # type: ignore[arg-type]
 
     def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         self.queries.forget(live.run.run_id)

@@ -72,8 +72,8 @@ def poll_response(task: StartedWorkflowTask, events: bytes | Sequence[HistoryEve
     parts = (
         task.head,
         framed(_TASK_TOKEN, task.token),
-        framed(_TASK_SCHEDULED, instant(task.scheduled_time)),
-        framed(_TASK_STARTED, instant(task.started_time)),
+        _TASK_SCHEDULED + instant(task.scheduled_time),
+        _TASK_STARTED + instant(task.started_time),
         framed(_TASK_HISTORY, encoded),
     )
     r = _parse_task(b"".join(parts))
@@ -109,9 +109,9 @@ def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
         run.activity_head,
         a.response_part or shared_part(attributes),
         framed(_ACTIVITY_TOKEN, token),
-        framed(_ACTIVITY_SCHEDULED, instant(a.first_scheduled_time)),
-        framed(_ACTIVITY_ATTEMPT, instant(a.scheduled_time)),
-        framed(_ACTIVITY_STARTED, instant(a.started_time)),
+        _ACTIVITY_SCHEDULED + instant(a.first_scheduled_time),
+        _ACTIVITY_ATTEMPT + instant(a.scheduled_time),
+        _ACTIVITY_STARTED + instant(a.started_time),
         framed(_ACTIVITY_INPUT, attributes.input.SerializeToString()) if has("input") else b"",
     )
     r = _parse_activity(b"".join(parts))

@@ -68,7 +68,7 @@ class Transaction:
         self.run = run
         self.env = env
         self.now = env.now
-        self.stamp = framed(_TIME, instant(self.now))
+        self.stamp = _TIME + instant(self.now)
         self.outcome = Outcome(run)
         self.written = self.outcome.events.parts
         """The events, each as a serialised `History` of one."""
@@ -112,9 +112,8 @@ class Transaction:
 
     def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
         """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
-        return self._record(
-            self.stamp, event_type, attributes, b"" if metadata is None else framed(_METADATA, metadata.SerializeToString())
-        )
+        rest = b"" if metadata is None else framed(_METADATA, metadata.SerializeToString())
+        return self._record(self.stamp, event_type, attributes, rest)
 
     def _record(self, stamp: bytes, event_type: EventType.ValueType, attributes: bytes, rest: bytes = b"") -> int:
         run = self.run
@@ -129,7 +128,7 @@ class Transaction:
     def put(self, event_type: EventType.ValueType, attributes: bytes, time: int = 0) -> int:
         """As `add`, for an event whose attributes are encoded, and which the caller folds; `time`: if not of this instant (ns)."""
         run = self.run
-        stamp = framed(_TIME, instant(time)) if time else self.stamp
+        stamp = _TIME + instant(time) if time else self.stamp
         if not self.holding and (run.task is None or not run.task.started_event_id):
             return self._record(stamp, event_type, attributes)
         event = stamp + framed(_OPENING[event_type], attributes)

@@ -47,7 +47,7 @@ def framed(opening: bytes, data: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def instant(ns: int) -> bytes:
-    """An encoded Timestamp. The same instant is often needed many times within one transaction, and soon after."""
+    """A Timestamp as it follows the tag of its field. The same one is often needed many times within a transaction, and soon after."""
     message = Timestamp()
     message.seconds, message.nanos = divmod(ns, SECOND)
-    return message.SerializeToString()
+    return framed(b"", message.SerializeToString())

@@ -114,10 +114,10 @@ def offer(tx: Transaction) -> None:
     """Ends a transaction that scheduled a task: starts it if a poller waits or the reply is to carry it, else announces it."""
     tx.task_ready = False
     run = tx.run
-    waiting = run.waiting_queue
-    if waiting is None:
+    task = run.task
+    if task is None or task.started_event_id:
         return
-    queue, sticky = waiting
+    queue, sticky = task.queue, task.sticky
     reservation = tx.env.reserve(TaskKind.WORKFLOW, run.namespace, queue, sticky)
     if reservation is None:
         tx.outcome.effects.append(WorkflowTaskReady(queue, sticky))
