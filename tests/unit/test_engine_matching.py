@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.engine import matching as module
+from perdure.engine.back_pressure import START_WAIT_SECONDS, make_way
 from perdure.engine.core import TaskKind
 from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
 from perdure.testing import ManualClock
@@ -177,3 +178,32 @@ async def test_close_answers_every_poll_and_later_ones_at_once() -> None:
     f.matching.close()
     assert await poll is None
     assert await f.poll() is None
+
+
+async def test_starts_wait_for_workers_that_have_fallen_behind_and_for_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Fixture()
+    monkeypatch.setattr(module, "CROWDED_TASKS", 10)
+    queue = f.matching.queue(KEY)
+    for number in range(10):
+        queue.add_ready(ReadyTask(str(number), 1))
+    assert not queue.is_crowded(), "nobody polls: there is nobody to wait for"
+    await f.poll()
+    queue.add_ready(ReadyTask("10", 1))
+    assert queue.is_crowded()
+    start = asyncio.create_task(make_way(queue, f.clock))
+    await turn()
+    for _ in range(4):
+        await f.poll()
+    assert not start.done()
+    await f.poll()
+    await asyncio.wait_for(start, 5)
+    assert len(queue.ready) == 5
+
+
+async def test_a_start_waits_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Fixture()
+    monkeypatch.setattr(module, "CROWDED_TASKS", 1)
+    queue = f.matching.queue(KEY)
+    start = asyncio.create_task(make_way(queue, f.clock))
+    await f.clock.advance(START_WAIT_SECONDS + 0.1)
+    assert start.done()
