@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
+from functools import partial
 from struct import Struct
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from temporalio.api.enums.v1 import HistoryEventFilterType
@@ -33,7 +35,8 @@ PAGE_EVENTS_MAX = 256
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 """Bytes read from the storage for a page."""
 WAIT_SECONDS = 20
-"""How long a read waits for news."""
+"""How long a read waits for news, to the second."""
+_SECOND = 1_000_000_000
 _TOKEN = Struct("<B16sqq")
 _TOKEN_FORMAT = 1
 _CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
@@ -49,9 +52,8 @@ class HistoryReads:
         self._clock = clock
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._waiting_for_close: dict[str, list[asyncio.Future[None]]] = {}
-        self._limits: dict[asyncio.Future[None], int] = {}
-        """When each wait ends without news, the earliest first: all are equally long."""
-        self._expiry: Cancellable | None = None
+        self._ending: dict[int, _Ending] = {}
+        """The waits that end without news at a second since the epoch; one timer serves all of that second."""
         self._closed = False
 
     def on_durable(self, live: LiveRun, outcome: Outcome) -> None:
@@ -78,8 +80,9 @@ class HistoryReads:
             for waiting in table.values():
                 _wake(waiting)
             table.clear()
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for ending in self._ending.values():
+            ending.timer.cancel()
+        self._ending.clear()
 
     async def events(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
         """Durable events of a run, both ends included."""
@@ -164,37 +167,31 @@ class HistoryReads:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         table.setdefault(run_id, []).append(future)
-        self._limits[future] = self._clock.now() + WAIT_SECONDS * 1_000_000_000
-        if self._expiry is None:
-            self._arm_expiry()
+        second = self._clock.now() // _SECOND + WAIT_SECONDS
+        ending = self._ending.get(second)
+        if ending is None:
+            timer = self._clock.call_at(second * _SECOND, partial(self._expire, second))
+            ending = self._ending[second] = _Ending({}, timer)
+        ending.waits[future] = None
         try:
             await future
         finally:
-            self._limits.pop(future, None)
+            ending.waits.pop(future, None)
             waiting = table.get(run_id)
             if waiting is not None and future in waiting:
                 waiting.remove(future)
                 if not waiting:
                     del table[run_id]
 
-    def _arm_expiry(self) -> None:
-        """Sees to it that the oldest wait ends in time; one timer serves them all."""
-        for limit in self._limits.values():
-            self._expiry = self._clock.call_at(limit, self._expire)
-            return
+    def _expire(self, second: int) -> None:
+        _wake(list(self._ending.pop(second).waits))
 
-    def _expire(self) -> None:
-        self._expiry = None
-        now = self._clock.now()
-        late: list[asyncio.Future[None]] = []
-        for future, limit in self._limits.items():
-            if limit > now:
-                break
-            late.append(future)
-        for future in late:
-            del self._limits[future]
-        _wake(late)
-        self._arm_expiry()
+
+class _Ending(NamedTuple):
+    """Waits that end at the same second, in the order in which they began."""
+
+    waits: dict[asyncio.Future[None], None]
+    timer: Cancellable
 
 
 def _wake(waiting: Sequence[asyncio.Future[None]]) -> None:

@@ -1,0 +1,90 @@
+"""Proves that a read of a history which waits for news ends: with the close event, or after 20 seconds with a token and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from perdure.engine import open_engine
+from perdure.engine.engine import Engine
+from perdure.storage import MemoryStorage
+from perdure.testing import ManualClock
+
+
+class Reader:
+    """An engine with one running workflow, and a client that waits for its end."""
+
+    def __init__(self, engine: Engine, clock: ManualClock) -> None:
+        self.engine, self.clock = engine, clock
+        self.service = engine.frontend(in_process=True)
+
+    def read(self) -> asyncio.Task[GetWorkflowExecutionHistoryResponse]:
+        request = GetWorkflowExecutionHistoryRequest(namespace="default", wait_new_event=True)
+        request.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+        request.execution.workflow_id = "w"
+        return asyncio.ensure_future(self.service.get_workflow_execution_history(request))
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[Reader]:
+    clock = ManualClock()
+    engine = await open_engine(MemoryStorage(), clock=clock)
+    reader = Reader(engine, clock)
+    start = StartWorkflowExecutionRequest(namespace="default", workflow_id="w", request_id="r")
+    start.workflow_type.name, start.task_queue.name = "t", "q"
+    await reader.service.start_workflow_execution(start)
+    yield reader
+    await engine.close()
+
+
+async def test_waits_end_after_twenty_seconds_with_a_token(reader: Reader) -> None:
+    first = reader.read()
+    await reader.clock.advance(0.4)
+    second = reader.read()
+    await reader.clock.advance(10)
+    third = reader.read()
+    await reader.clock.advance(9)
+    assert not first.done() and not second.done()
+    await reader.clock.advance(1)
+    for read in (first, second):
+        response = await read
+        assert response.next_page_token and not response.history.events
+    assert not third.done()
+    await reader.clock.advance(10)
+    assert (await third).next_page_token
+
+
+async def test_a_clock_set_back_does_not_prolong_later_waits(reader: Reader) -> None:
+    before = reader.read()
+    await reader.clock.advance(1)
+    reader.clock.jump(-3600)
+    after = reader.read()
+    await reader.clock.advance(20)
+    assert (await after).next_page_token and not before.done()
+
+
+async def test_the_close_event_ends_a_wait_at_once(reader: Reader) -> None:
+    reads = [reader.read(), reader.read()]
+    await reader.clock.advance(1)
+    terminate = TerminateWorkflowExecutionRequest(namespace="default", reason="enough")
+    terminate.workflow_execution.workflow_id = "w"
+    await reader.service.terminate_workflow_execution(terminate)
+    for response in await asyncio.gather(*reads, reader.read()):
+        (event,) = response.history.events
+        assert event.workflow_execution_terminated_event_attributes.reason == "enough" and not response.next_page_token
+
+
+async def test_closing_the_engine_ends_every_wait(reader: Reader) -> None:
+    read = reader.read()
+    await reader.clock.advance(1)
+    await reader.engine.close()
+    assert not (await read).history.events
