@@ -25,7 +25,9 @@ from perdure.model.rpc import invalid_argument, not_found
 from perdure.storage.contract import Waiting
 
 LIVE_RUNS_MAX = 1_000
-"""Runs in memory, about 6 KB each; as many as a worker keeps workflows. Those beyond it that have no transaction under way are dropped, the longest unused first."""
+"""Runs in memory, about 6 KB each; as many as a worker keeps workflows.
+
+Those beyond it that have no transaction under way are dropped, the longest unused first."""
 LOADED_TOGETHER_MAX = 64
 """Runs read from the storage in one go, when many are asked for at once."""
 
