@@ -21,7 +21,7 @@ from temporalio.api.common.v1.message_pb2 import Payload
 from temporalio.api.history.v1.message_pb2 import WorkflowExecutionStartedEventAttributes
 
 from perdure.model.conversion import DataConverter
-from perdure.model.definitions import ActivityDefinition, HandlerDefinition, WorkflowDefinition, current_workflow
+from perdure.model.definitions import ActivityDefinition, WorkflowDefinition, current_workflow
 from perdure.model.errors import DeterminismViolation, InvalidInput, UsageError
 from perdure.runtime import guard
 from perdure.runtime.activity_commands import template_for
@@ -33,7 +33,7 @@ from perdure.runtime.markers import Markers
 from perdure.runtime.options import RunnerOptions
 from perdure.runtime.queries import QueryRegistry
 from perdure.runtime.replay_logger import LOGGER, WorkflowLogger
-from perdure.runtime.signals import Handler, SignalRegistry
+from perdure.runtime.signals import Handler, SignalRegistry, bound_handler
 
 if TYPE_CHECKING:
     from perdure.model.call_shape import CallShape
@@ -48,7 +48,7 @@ class RunState:
         *("start_ns", "now_ns", "history_length", "history_size", "continue_as_new_suggested", "replaying", "evicted", "closed"),
         *("cancel_requested", "cancel_reason", "current_details", "activation", "commands", "refusal", "code_error", "activities"),
         *("timers", "conditions", "memo", "search_attributes", "handlers_running", "instance"),
-        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main", "_signals", "_queries", "_markers"),
+        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main", "_signals", "queries", "_markers"),
     )
 
     def __init__(
@@ -64,11 +64,10 @@ class RunState:
         self.loop: WorkflowLoop
         self.code_context: Any = None
         self.task_queue = ""
-        self.start_ns = self.now_ns = 0
+        self.start_ns = self.now_ns = self.activation = 0
         self.history_length = self.history_size = 0
         self.continue_as_new_suggested = self.replaying = self.evicted = self.closed = self.cancel_requested = False
         self.cancel_reason = self.current_details = ""
-        self.activation = 0
         self.commands: list[Command] = []
         self.refusal: str | None = None
         self.code_error: BaseException | None = None
@@ -85,7 +84,7 @@ class RunState:
         self._logger: WorkflowLogger | None = None
         self._main: asyncio.Task[None] | None = None
         self._signals: SignalRegistry | None = None
-        self._queries: QueryRegistry | None = None
+        self.queries = QueryRegistry(converter)
         self._markers: Markers | None = None
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
@@ -199,15 +198,14 @@ class RunState:
         """Ends its code here. Nothing that its clean-up does reaches the engine."""
         if self.evicted:
             return
-        self.evicted = True
-        self.refusal = ""
+        self.evicted, self.refusal = True, ""
         if hasattr(self, "loop"):
             self.loop.close()
         self.activities.clear()
         self.timers.clear()
         self.conditions.clear()
         self.commands.clear()
-        self._main = self._signals = self._queries = self._markers = self.code_context = self.instance = None
+        self._main = self._signals = self._markers = self.code_context = self.instance = None
         self.context = contextvars.Context()  # no circle is left: its memory is free at once, and no collection has to find it
 
     # --- an activation ------------------------------------------------------------------------------------------------------
@@ -283,9 +281,8 @@ class RunState:
             encoded = self.converter.encode_arguments(arguments, names, where)
         self._activity_ids += 1
         handle: ActivityHandle[Any] = ActivityHandle(self, result_type, template.cancellation_type)
-        handle.command = command = ScheduleActivity(
-            template.activity_id or str(self._activity_ids), name, encoded, template.message, handle
-        )
+        activity_id = template.activity_id or str(self._activity_ids)
+        handle.command = command = ScheduleActivity(activity_id, name, encoded, template.message, handle)
         self.add(command)
         return handle
 
@@ -365,7 +362,7 @@ class RunState:
     def report(self, message: str, error: BaseException | None) -> None:
         self.logger.error("workflow %s: %s", self.workflow_id, message, exc_info=error)
 
-    # --- what most runs do not need ---------------------------------------------------------------------------------------------
+    # --- facts ------------------------------------------------------------------------------------------------------------------
 
     @property
     def signals(self) -> SignalRegistry:
@@ -374,18 +371,10 @@ class RunState:
         return self._signals
 
     @property
-    def queries(self) -> QueryRegistry:
-        if self._queries is None:
-            self._queries = QueryRegistry(self.converter)
-        return self._queries
-
-    @property
     def markers(self) -> Markers:
         if self._markers is None:
             self._markers = Markers(self)
         return self._markers
-
-    # --- facts ------------------------------------------------------------------------------------------------------------------
 
     @property
     def random(self) -> random.Random:
@@ -408,11 +397,3 @@ class RunState:
             return self.read_only("a side effect", call)
         finally:
             guard.resume(guarded)
-
-
-def bound_handler(name: str | None, handler: HandlerDefinition, instance: Any) -> Handler:
-    """A handler method of a workflow class, bound to its object."""
-    if instance is None:
-        raise UsageError(f"handler {name!r} belongs to a workflow that is no class")
-    fn = handler.fn.__get__(instance)
-    return Handler(name, fn, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])

@@ -15,6 +15,7 @@ from typing import Any
 from temporalio.api.common.v1.message_pb2 import Payload
 
 from perdure.model.conversion import DataConverter
+from perdure.model.definitions import HandlerDefinition
 from perdure.model.errors import InvalidInput, UsageError
 
 
@@ -31,6 +32,14 @@ class Handler:
     @property
     def dynamic(self) -> bool:
         return self.name is None
+
+
+def bound_handler(name: str | None, handler: HandlerDefinition, instance: Any) -> Handler:
+    """A handler method of a workflow class, bound to its object."""
+    if instance is None:
+        raise UsageError(f"handler {name!r} belongs to a workflow that is no class")
+    fn = handler.fn.__get__(instance)
+    return Handler(name, fn, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])
 
 
 def _own(payload: Payload) -> Payload:
