@@ -2,6 +2,8 @@
 
 Rests on one rule of the protobuf encoding: encodings of a message put one after the other are the encoding of their merge.
 To parse a message of ten fields costs less than to set three of them.
+
+Easily got wrong: of a field that is given twice the later one counts, and sub-messages merge.
 """
 
 from __future__ import annotations
@@ -10,27 +12,32 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-__all__ = ["framed", "tag"]
+__all__ = ["SMALL", "framed", "tag", "varint"]
 
-_SMALL: Final = [bytes((number,)) for number in range(128)] + [bytes((number & 127 | 128, number >> 7)) for number in range(128, 16384)]
-"""Most lengths, encoded."""
+SMALL: Final = [bytes((number,)) for number in range(128)] + [bytes((number & 127 | 128, number >> 7)) for number in range(128, 16384)]
+"""Most numbers and lengths, encoded."""
 
 
 def tag(message: type[Message], field: str) -> bytes:
-    """What opens a text, bytes or message field."""
-    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
+    """What opens a field."""
+    found = message.DESCRIPTOR.fields_by_name[field]
+    framing = 2 if found.cpp_type in (found.CPPTYPE_STRING, found.CPPTYPE_MESSAGE) else 0
+    return varint(found.number << 3 | framing)
 
 
-def framed(opening: bytes, data: bytes) -> bytes:
-    """A text, bytes or message field; `opening` is its tag."""
-    size = len(data)
-    return opening + (_SMALL[size] if size < 16384 else _varint(size)) + data
-
-
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A number that is not negative, encoded."""
+    if number < 16384:
+        return SMALL[number]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def framed(opening: bytes, data: bytes) -> bytes:
+    """A text, bytes or message field; `opening` is its tag."""
+    size = len(data)
+    return opening + (SMALL[size] if size < 16384 else varint(size)) + data

@@ -30,7 +30,7 @@ from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservat
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.responses import activity_response
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.wire import framed, tag
+from perdure.model.framing import framed, tag
 
 _RESULT: Final = tag(ActivityTaskCompletedEventAttributes, "result")
 

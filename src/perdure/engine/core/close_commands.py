@@ -20,7 +20,7 @@ from perdure.engine.core.continuing import continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.start import attributes_complaint
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.wire import framed, tag
+from perdure.model.framing import framed, tag
 
 _RESULT: Final = tag(WorkflowExecutionCompletedEventAttributes, "result")
 

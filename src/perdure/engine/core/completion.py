@@ -35,8 +35,8 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
 from perdure.engine.core.times import to_ns
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.wire import framed, tag, varint
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_transient, schedule, started_task, unstick
+from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import invalid_argument, not_found
 
 _Metadata: TypeAlias = Literal["worker_version_stamp", "sdk_metadata", "metering_metadata"]

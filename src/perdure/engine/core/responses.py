@@ -21,7 +21,8 @@ from perdure.engine.core.outcome import StartedWorkflowTask
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
 from perdure.engine.core.tokens import ACTIVITY, token_of
-from perdure.engine.core.wire import framed, instant, tag
+from perdure.engine.core.wire import instant
+from perdure.model.framing import framed, tag
 
 _ID: Final = tag(WorkflowExecution, "workflow_id")
 _RUN: Final = tag(WorkflowExecution, "run_id")

@@ -22,7 +22,7 @@ from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.wire import framed, tag
+from perdure.model.framing import framed, tag
 from perdure.model.rpc import invalid_argument, not_found, resource_exhausted
 
 _INPUT: Final = tag(WorkflowExecutionSignaledEventAttributes, "input")

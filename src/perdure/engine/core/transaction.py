@@ -21,7 +21,8 @@ from perdure.engine.core.apply import apply, apply_buffered
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
-from perdure.engine.core.wire import SMALL, framed, instant, tag, varint
+from perdure.engine.core.wire import instant
+from perdure.model.framing import SMALL, framed, tag, varint
 
 _ACTIVITY_CLOSES: Final = frozenset(
     (codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED),

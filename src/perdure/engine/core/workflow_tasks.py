@@ -34,7 +34,7 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.times import SECOND, set_ns
 from perdure.engine.core.tokens import WORKFLOW, token_of
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.wire import framed, tag, varint
+from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import RpcError, not_found
 
 INLINE_REQUEST: Final = "request-from-RespondWorkflowTaskCompleted"
