@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 
 from perdure.engine.committer import Committer
-from perdure.engine.core import Outcome, StickyUnavailable, TaskKind
+from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
 from perdure.engine.dispatch import Dispatch
 from perdure.engine.environment import Environment
 from perdure.engine.frontend import Frontend
@@ -45,7 +45,7 @@ class Engine:
         self.namespaces = frozenset(namespaces)
         self.closed = False
         self.reader = Reader(storage)
-        self.runs = LiveRuns(self.reader)
+        self.runs = LiveRuns(self.reader, self._forget_lost_worker)
         self.committer = Committer(storage)
         self.dispatch = Dispatch(clock, self.runs)
         environment = Environment(clock, incarnation)
@@ -69,6 +69,13 @@ class Engine:
     def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         self.queries.forget(live.run.run_id)
         self.dispatch.on_failed(live, outcome, answer)
+
+    def _forget_lost_worker(self, run: Run) -> None:
+        """A run that was read may name a sticky queue whose worker is no more: its next workflow task goes to the normal queue at once."""
+        if not run.sticky_queue or run.task is not None:
+            return
+        if self.matching.sticky_gone(QueueKey(TaskKind.WORKFLOW, run.namespace, run.sticky_queue)):
+            run.sticky_queue = ""
 
     def drop_sticky_queue(self, namespace: str, name: str) -> None:
         """The worker of a sticky queue has gone: what waits there goes to the normal queue."""

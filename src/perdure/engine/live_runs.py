@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perdure.engine.core import Run
 from perdure.engine.loading import load_runs
@@ -79,8 +79,10 @@ class LiveRun:
 class LiveRuns:
     """The cache, and the way to a run that is not in it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, on_loaded: Callable[[Run], None]) -> None:
+        """`on_loaded` is told of each run that has been read, before anybody else sees it."""
         self._reader = reader
+        self._on_loaded = on_loaded
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._current: dict[tuple[str, str], str] = {}
         """Namespace and workflow id to the run id of the current run, of runs that are in memory."""
@@ -233,6 +235,7 @@ class LiveRuns:
             for run_id, found in zip(run_ids, loaded, strict=True):
                 live = self._runs.get(run_id)
                 if live is None and found is not None:
+                    self._on_loaded(found.run)
                     live = LiveRun(found.run, found.version, found.close_event)
                     self.add(live, current=False)
                 self._loading.pop(run_id).set_result(live)
