@@ -1,0 +1,63 @@
+"""What workers do with activities: RPCs on the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse,
+    RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse,
+)
+
+from perdure.engine.back_pressure import is_crowded
+from perdure.engine.calls.base import Calls, rpc
+from perdure.engine.core import TaskKind
+from perdure.engine.core.tokens import ACTIVITY
+
+
+class ActivityCalls(Calls):
+    """What workers do with activities."""
+
+    @rpc
+    def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
+        """Waits for an activity; an empty message when there was none for a minute."""
+        key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
+        return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse)
+
+    @rpc
+    async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:
+        """An activity's result."""
+        live = self._held(request.task_token)
+        if live is None or is_crowded(live):
+            live = await self._of_ended_activity(request.task_token)
+        await self.engine.transactions.run(live, request)
+        return RespondActivityTaskCompletedResponse()
+
+    @rpc
+    async def respond_activity_task_failed(self, request: RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse:
+        """An activity's failure; the engine decides whether it is tried again."""
+        outcome = await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
+        reply = outcome.reply
+        return reply if isinstance(reply, RespondActivityTaskFailedResponse) else RespondActivityTaskFailedResponse()
+
+    @rpc
+    async def respond_activity_task_canceled(self, request: RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse:
+        """An activity ended because its cancellation was requested."""
+        await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
+        return RespondActivityTaskCanceledResponse()
+
+    @rpc
+    async def record_activity_task_heartbeat(self, request: RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse:
+        """An activity is alive; its details are durable when this returns."""
+        live = self._held(request.task_token) or await self._of_token(request.task_token, ACTIVITY)
+        outcome = await self.engine.transactions.run(live, request)
+        reply = outcome.reply
+        return reply if isinstance(reply, RecordActivityTaskHeartbeatResponse) else RecordActivityTaskHeartbeatResponse()

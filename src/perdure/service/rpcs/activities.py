@@ -1,0 +1,51 @@
+"""What workers do with activities: RPCs of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse,
+    RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse,
+)
+
+
+class ActivityRpcs(Protocol):
+    """What workers do with activities."""
+
+    def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest, /) -> Coroutine[Any, Any, PollActivityTaskQueueResponse]:
+        """Waits for an activity task; an empty message when none came within a minute."""
+        ...
+
+    def respond_activity_task_completed(
+        self, request: RespondActivityTaskCompletedRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskCompletedResponse]:
+        """An activity's result; durable when it returns. NOT_FOUND when the attempt is no longer the current one."""
+        ...
+
+    def respond_activity_task_failed(
+        self, request: RespondActivityTaskFailedRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskFailedResponse]:
+        """An activity attempt's failure; the engine decides about another attempt."""
+        ...
+
+    def respond_activity_task_canceled(
+        self, request: RespondActivityTaskCanceledRequest, /
+    ) -> Coroutine[Any, Any, RespondActivityTaskCanceledResponse]:
+        """An activity that ended because it was asked to."""
+        ...
+
+    def record_activity_task_heartbeat(
+        self, request: RecordActivityTaskHeartbeatRequest, /
+    ) -> Coroutine[Any, Any, RecordActivityTaskHeartbeatResponse]:
+        """Progress of an activity; the answer says whether it shall stop."""
+        ...
