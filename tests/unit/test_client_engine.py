@@ -352,7 +352,10 @@ def test_the_url_comes_from_the_argument_the_environment_or_the_default(monkeypa
     ("url", "says"),
     [
         ("app.db", "'app.db' is not a URL; for a SQLite file say sqlite:///app.db, for an engine in memory memory://"),
-        ("postgresql://x", "there is no engine for postgresql:// in this release; say sqlite:///perdure.db for a SQLite file, or memory://"),
+        (
+            "postgresql://x",
+            "there is no engine for postgresql:// in this release; say sqlite:///perdure.db for a SQLite file, or memory://",
+        ),
         ("sqlite:///:memory:", "for an engine in memory say memory://"),
     ],
 )

@@ -60,6 +60,6 @@ def test_a_run_changed_often_is_one_row() -> None:
 
 def test_with_what_stands_there_the_judgement_is_exact() -> None:
     group = [start(2, "order-1"), step(1, 3, b"<stale>"), step(1, 5, b"<right>"), start(3, "order-3")]
-    judgement = judge(group, Standing({run_id(1): 4}, {("default", "order-1"): run_id(1)}))
+    judgement = judge(group, Standing({run_id(1): 4}, {("default", "order-1"): run_id(1)}, {}))
     assert judgement.answers == [Committed.CONFLICT, Committed.CONFLICT, Committed.YES, Committed.YES]
     assert set(judgement.runs) == {run_id(1), run_id(3)}

@@ -24,6 +24,7 @@ from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
+from perdure.engine.records import Records
 from perdure.engine.recovery import recover
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
@@ -47,6 +48,7 @@ class Engine:
         self.reader = Reader(storage)
         self.runs = LiveRuns(self.reader, self._forget_lost_worker)
         self.committer = Committer(storage)
+        self.records = Records(self.reader, self.committer)
         self.dispatch = Dispatch(clock, self.runs)
         environment = Environment(clock, incarnation)
         self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)

@@ -7,6 +7,7 @@ False, as in memory) is called from the event loop itself.
 What is kept of a run: its history in batches of serialised events, one small row that each transaction rewrites, one
 row for each pending activity, one for each buffered event, and one that lists show. Nothing in proportion to the pending
 work is rewritten, and there is no second truth: what can be dispatched, and what is due, are columns of these rows.
+What is no run (a namespace, a schedule, a batch operation) is a record: a small versioned row of its own.
 
 The rule a newcomer would get wrong: `commit` answers for each transaction on its own. A conflict in one neither fails
 nor delays its neighbours, and UNKNOWN means exactly that: the transaction may have been written, and must be read back.
@@ -106,11 +107,42 @@ class RunWrite(NamedTuple):
     visibility: VisibilityRow | None = None
 
 
+class Record(NamedTuple):
+    """Something small that is no run: a namespace, a schedule, a batch operation."""
+
+    kind: str
+    """What it is: whoever writes a kind decides what its `data` means."""
+    namespace: str
+    """Empty where it belongs to no namespace."""
+    key: str
+    """Never empty; one of its kind and namespace."""
+    version: int
+    """Counts its writes from 1; a record that was deleted and is written again begins anew."""
+    due: int | None
+    """When something is to happen to it, in nanoseconds since the epoch; None if nothing is to happen by itself."""
+    data: bytes
+
+
+class RecordWrite(NamedTuple):
+    """A record made, changed or deleted."""
+
+    kind: str
+    namespace: str
+    key: str
+    expected_version: int
+    """The version that stands there now; 0: it must not exist. A conflict if it is otherwise."""
+    data: bytes | None
+    """None: it is deleted."""
+    due: int | None = None
+
+
 class Transaction(NamedTuple):
-    """One atomic change: of one run, or of a run and the one that follows or precedes it."""
+    """One atomic change: of one run, or of a run and the one that follows or precedes it, or of records, or of both."""
 
     writes: Sequence[RunWrite]
     current: CurrentRow | None = None
+    records: Sequence[RecordWrite] = ()
+    """Of each record at most one write."""
 
 
 class Committed(Enum):
@@ -119,7 +151,7 @@ class Committed(Enum):
     YES = "yes"
     """It is durable."""
     CONFLICT = "conflict"
-    """Nothing of it was written: a version, a run id or a current run was not what it expected."""
+    """Nothing of it was written: a version (of a run, of a record), a run id or a current run was not what it expected."""
     FAILED = "failed"
     """Nothing of it was written: the storage could not (disk full, read-only, database gone before the commit)."""
     UNKNOWN = "unknown"
@@ -240,6 +272,25 @@ class WorkflowStorage(Protocol):
 
     def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
         """Runs of a namespace in the order of their ids, which is that of their starts, after `after`."""
+        ...
+
+    def record(self, kind: str, namespace: str, key: str) -> Record | None:
+        """One record; None if there is none."""
+        ...
+
+    def records(self, kind: str, namespace: str | None, after_key: str | None, limit: int, after_namespace: str = "") -> list[Record]:
+        """Records of a kind, in the order of namespace and key, which is that of their code points.
+
+        Of one namespace: those after `after_key`. Of all (None): those after the key `after_key` of `after_namespace`.
+        """
+        ...
+
+    def due_records(self, until: int, limit: int) -> list[Record]:
+        """Records due at or before `until`, the earliest first."""
+        ...
+
+    def next_due_record(self, after: int) -> int | None:
+        """The earliest `due` of a record later than `after`; None if there is none."""
         ...
 
     def sizes(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from perdure.storage.contract import ActivityRow, Committed, CurrentRow, RunRow, RunWrite, Transaction, VisibilityRow
+from perdure.storage.contract import ActivityRow, Committed, CurrentRow, RecordWrite, RunRow, RunWrite, Transaction, VisibilityRow
 
 
 class Standing(NamedTuple):
@@ -23,6 +23,7 @@ class Standing(NamedTuple):
 
     versions: dict[bytes, int]
     currents: dict[tuple[str, str], bytes]
+    records: dict[tuple[str, str, str], int]
 
 
 class MergedCurrent(NamedTuple):
@@ -92,13 +93,17 @@ class MergedRun:
 class Judgement:
     """The answers to a group, and what is to be written for those that are YES."""
 
-    __slots__ = ("answers", "currents", "runs", "standing")
+    __slots__ = ("answers", "currents", "record_versions", "records", "runs", "standing")
 
     def __init__(self, standing: Standing | None) -> None:
         self.standing = standing
         self.answers: list[Committed] = []
         self.runs: dict[bytes, RunWrite | MergedRun] = {}
         self.currents: dict[tuple[str, str], MergedCurrent] = {}
+        self.records: list[RecordWrite] = []
+        """Not merged, since there are few: each is written in its turn."""
+        self.record_versions: dict[tuple[str, str, str], int] = {}
+        """Of those written in the group, as they stand after it; 0: deleted."""
 
     def add(self, transaction: Transaction) -> None:
         current = transaction.current
@@ -106,11 +111,16 @@ class Judgement:
             if not self._run_is_expected(write):
                 self.answers.append(Committed.CONFLICT)
                 return
+        if transaction.records and not all(map(self._record_is_expected, transaction.records)):
+            self.answers.append(Committed.CONFLICT)
+            return
         if current is not None:
             if not self._current_is_expected(current):
                 self.answers.append(Committed.CONFLICT)
                 return
             self._add_current(current)
+        for record in transaction.records:
+            self._add_record(record)
         for write in transaction.writes:
             self._add_run(write)
         self.answers.append(Committed.YES)
@@ -128,6 +138,17 @@ class Judgement:
         if known is not None:
             return known.row.run_id == current.replaces
         return self.standing is None or self.standing.currents.get(key) == current.replaces
+
+    def _record_is_expected(self, record: RecordWrite) -> bool:
+        key = record[:3]
+        known = self.record_versions.get(key)
+        if known is None:
+            known = record.expected_version if self.standing is None else self.standing.records.get(key, 0)
+        return known == record.expected_version and (known > 0 or record.data is not None)
+
+    def _add_record(self, record: RecordWrite) -> None:
+        self.records.append(record)
+        self.record_versions[record[:3]] = 0 if record.data is None else record.expected_version + 1
 
     def _add_current(self, current: CurrentRow) -> None:
         key = current.namespace, current.workflow_id

@@ -19,6 +19,7 @@ from perdure.storage.contract import (
     CurrentRow,
     CurrentRun,
     Due,
+    Record,
     RunRow,
     RunWrite,
     StoredRun,
@@ -26,6 +27,7 @@ from perdure.storage.contract import (
     VisibilityRow,
     Waiting,
 )
+from perdure.storage.memory_records import MemoryRecords
 
 
 class _Kept:
@@ -73,6 +75,7 @@ class MemoryStorage:
         self._runs: dict[bytes, _Kept] = {}
         self._current: dict[tuple[str, str], CurrentRun] = {}
         self._due: list[Due] = []  # sorted
+        self._records = MemoryRecords()
         self._incarnation = 0
         self._open = False
 
@@ -110,6 +113,8 @@ class MemoryStorage:
         current = transaction.current
         if current is not None:
             self._current[current.namespace, current.workflow_id] = CurrentRun(current.run_id, current.request_id)
+        for record in transaction.records:
+            self._records.write(record)
         return Committed.YES
 
     def _is_expected(self, transaction: Transaction) -> bool:
@@ -117,6 +122,8 @@ class MemoryStorage:
             kept = self._runs.get(write.row.run_id)
             if (kept.row.version if kept else 0) != write.expected_version:
                 return False
+        if not all(map(self._records.is_expected, transaction.records)):
+            return False
         return transaction.current is None or self._current_run_id(transaction.current) == transaction.current.replaces
 
     def _current_run_id(self, row: CurrentRow) -> bytes | None:
@@ -207,6 +214,22 @@ class MemoryStorage:
         found = [row for row in rows if row and row.namespace == namespace and (after is None or row.run_id > after)]
         return sorted(found)[:limit]
 
+    def record(self, kind: str, namespace: str, key: str) -> Record | None:
+        self._check_open()
+        return self._records.get(kind, namespace, key)
+
+    def records(self, kind: str, namespace: str | None, after_key: str | None, limit: int, after_namespace: str = "") -> list[Record]:
+        self._check_open()
+        return self._records.page(kind, namespace, (after_namespace if namespace is None else namespace, after_key or ""), limit)
+
+    def due_records(self, until: int, limit: int) -> list[Record]:
+        self._check_open()
+        return self._records.due(until, limit)
+
+    def next_due_record(self, after: int) -> int | None:
+        self._check_open()
+        return self._records.next_due(after)
+
     def sizes(self) -> dict[str, int]:
         self._check_open()
         kept = self._runs.values()
@@ -217,6 +240,7 @@ class MemoryStorage:
             "activities": sum(len(run.activities) for run in kept),
             "buffered_events": sum(len(run.buffered) for run in kept),
             "visibility": sum(run.visibility is not None for run in kept),
+            "records": len(self._records),
         }
 
     def backup(self, path: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from perdure.storage.contract import HISTORY_FORMAT
 from perdure.storage.dialect import AnySelect, SqlSeam, Values
-from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, runs, visibility
+from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, records, runs, visibility
 
 
 class Operation(IntEnum):
@@ -33,9 +33,14 @@ class Operation(IntEnum):
     DROP_ACTIVITIES = 8
     BUFFER_EVENT = 9
     DROP_BUFFERED = 10
+    NEW_RECORD = 11
+    CHANGE_RECORD = 12
+    DROP_RECORD = 13
 
 
 _RUN = tuple(column.name for column in runs.c)
+_RECORD = tuple(column.name for column in records.c)
+_RECORD_KEY = _RECORD[:3]
 
 FIELDS: Mapping[Operation, tuple[str, ...]] = {
     Operation.START_RUN: (*_RUN, "expected_version", "first_event_id", "history"),
@@ -48,6 +53,9 @@ FIELDS: Mapping[Operation, tuple[str, ...]] = {
     Operation.DROP_ACTIVITIES: ("run_id",),
     Operation.BUFFER_EVENT: ("run_id", "number", "data"),
     Operation.DROP_BUFFERED: ("run_id",),
+    Operation.NEW_RECORD: _RECORD,
+    Operation.CHANGE_RECORD: (*_RECORD, "expected_version"),
+    Operation.DROP_RECORD: (*_RECORD_KEY, "expected_version"),
 }
 """The fields of each operation, in the order in which they are passed."""
 
@@ -120,6 +128,23 @@ def _drop_buffered(_: SqlSeam, values: Values) -> Write:
     return Write((delete(buffered_events).where(buffered_events.c.run_id == values["run_id"]),))
 
 
+def _new_record(_: SqlSeam, values: Values) -> Write:
+    return Write((insert(records).values(dict(values)),))
+
+
+def _expected_record(values: Values) -> tuple[ColumnElement[bool], ...]:
+    return (*(records.c[name] == values[name] for name in _RECORD_KEY), records.c.version == values["expected_version"])
+
+
+def _change_record(_: SqlSeam, values: Values) -> Write:
+    changed = update(records).values(_pick(values, _RECORD[3:]))
+    return Write((changed.where(*_expected_record(values)),), guarded=True)
+
+
+def _drop_record(_: SqlSeam, values: Values) -> Write:
+    return Write((delete(records).where(*_expected_record(values)),), guarded=True)
+
+
 _BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
     Operation.START_RUN: _start_run,
     Operation.CHANGE_RUN: _change_run,
@@ -131,6 +156,9 @@ _BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
     Operation.DROP_ACTIVITIES: _drop_activities,
     Operation.BUFFER_EVENT: _buffer_event,
     Operation.DROP_BUFFERED: _drop_buffered,
+    Operation.NEW_RECORD: _new_record,
+    Operation.CHANGE_RECORD: _change_record,
+    Operation.DROP_RECORD: _drop_record,
 }
 
 
@@ -165,6 +193,13 @@ def currents(seam: SqlSeam) -> AnySelect:
     table = current_runs.c
     wanted = seam.among(table.namespace, "namespaces"), seam.among(table.workflow_id, "workflow_ids")
     return select(table.namespace, table.workflow_id, table.run_id).where(*wanted)
+
+
+def record_versions(seam: SqlSeam) -> AnySelect:
+    """Of each combination of the given kinds, namespaces and keys: more than was asked for, perhaps."""
+    table = records.c
+    wanted = seam.among(table.kind, "kinds"), seam.among(table.namespace, "record_namespaces"), seam.among(table.key, "keys")
+    return select(table.kind, table.namespace, table.key, table.version).where(*wanted)
 
 
 def current_run() -> AnySelect:
@@ -233,6 +268,32 @@ def list_runs() -> AnySelect:
     table = visibility.c
     wanted = table.namespace == bindparam("namespace"), table.run_id > bindparam("after")
     return select(visibility).where(*wanted).order_by(table.run_id).limit(bindparam("limit"))
+
+
+def record() -> AnySelect:
+    return select(records).where(*(records.c[name] == bindparam(name) for name in _RECORD_KEY))
+
+
+def records_of_namespace() -> AnySelect:
+    table = records.c
+    wanted = table.kind == bindparam("kind"), table.namespace == bindparam("namespace"), table.key > bindparam("after_key")
+    return select(records).where(*wanted).order_by(table.key).limit(bindparam("limit"))
+
+
+def records_of_kind() -> AnySelect:
+    order = records.c.namespace, records.c.key
+    wanted = records.c.kind == bindparam("kind"), _after(order, ("after_namespace", "after_key"))
+    return select(records).where(*wanted).order_by(*order).limit(bindparam("limit"))
+
+
+def due_records() -> AnySelect:
+    table = records.c
+    order = table.due, table.kind, table.namespace, table.key
+    return select(records).where(table.due <= bindparam("until")).order_by(*order).limit(bindparam("limit"))
+
+
+def next_due_record() -> AnySelect:
+    return select(func.min(records.c.due).label("due")).where(records.c.due > bindparam("after"))
 
 
 def row_counts() -> AnySelect:

@@ -101,6 +101,17 @@ visibility = _table(
     Column("attributes", _BYTES, nullable=False),
 )
 
+records = _table(
+    "records",
+    _key("kind", _TEXT),
+    _key("namespace", _TEXT),
+    _key("key", _TEXT),
+    Column("version", _INT, nullable=False),
+    Column("due", _INT),
+    Column("data", _BYTES, nullable=False),
+)
+
+_index_where_present("records_due", records.c.due)
 _index_where_present("runs_due", runs.c.due)
 _index_where_present("runs_waiting", runs.c.queue, runs.c.run_id)
 _index_where_present("runs_held", runs.c.incarnation)
@@ -108,5 +119,5 @@ _index_where_present("activities_waiting", activities.c.queue, activities.c.run_
 _index_where_present("activities_held", activities.c.incarnation)
 Index("visibility_namespace", visibility.c.namespace, visibility.c.run_id)
 
-KEPT = (runs, current_runs, history, activities, buffered_events, visibility)
-"""The tables that hold runs: all but `meta`."""
+KEPT = (runs, current_runs, history, activities, buffered_events, visibility, records)
+"""All tables but `meta`."""

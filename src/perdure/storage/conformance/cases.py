@@ -1,13 +1,12 @@
-"""The cases of the conformance suite: one promise of the contract each."""
+"""The cases of the conformance suite about runs: one promise of the contract each."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from perdure.storage.conformance.random_groups import RandomGroups, contents
-from perdure.storage.conformance.rows import COMPLETED, NAMESPACE, QUEUE, activity, row, run_id, shown, start, step
+from perdure.storage.conformance.record_cases import RecordCases
+from perdure.storage.conformance.rows import AWKWARD, COMPLETED, NAMESPACE, QUEUE, activity, row, run_id, shown, start, step
 from perdure.storage.contract import (
     Committed,
     CurrentRun,
@@ -24,25 +23,9 @@ from perdure.storage.memory import MemoryStorage
 
 YES, CONFLICT = Committed.YES, Committed.CONFLICT
 
-_AWKWARD = ["", "Ω≈ç√", "a'b\"c\\", "line\nbreak\x1f", "nul\x00inside", "😀", "x" * 1000, "%_", " "]
 
-
-class StorageConformance:
+class StorageConformance(RecordCases):
     """Subclass it, and say how to make the storage."""
-
-    def make_storage(self, directory: Path) -> WorkflowStorage:
-        """A storage, not yet open, whose contents live in `directory`."""
-        raise TypeError(f"{type(self).__name__} does not define make_storage(directory)")
-
-    @contextmanager
-    def opened(self, directory: Path) -> Generator[WorkflowStorage]:
-        """The storage of this test, open."""
-        storage = self.make_storage(directory)
-        storage.open()
-        try:
-            yield storage
-        finally:
-            storage.close()
 
     # --- what a transaction writes is what is read
 
@@ -73,13 +56,13 @@ class StorageConformance:
 
     def test_any_text_and_any_bytes_are_kept(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as storage:
-            group = [start(number, text, namespace=text, queue=queue_key(text, text)) for number, text in enumerate(_AWKWARD, 1)]
-            assert storage.commit(group) == [YES] * len(_AWKWARD)
-            for number, text in enumerate(_AWKWARD, 1):
+            group = [start(number, text, namespace=text, queue=queue_key(text, text)) for number, text in enumerate(AWKWARD, 1)]
+            assert storage.commit(group) == [YES] * len(AWKWARD)
+            for number, text in enumerate(AWKWARD, 1):
                 assert storage.current_run(text, text) == CurrentRun(run_id(number), f"request {number}")
                 assert storage.visibility(run_id(number)) == shown(number, text, namespace=text)
                 assert storage.waiting(queue_key(text, text), activities=False, after=None, limit=9) == [Waiting(run_id(number), 0)]
-            assert storage.commit([start(99, text, namespace=text) for text in _AWKWARD]) == [CONFLICT] * len(_AWKWARD)
+            assert storage.commit([start(99, text, namespace=text) for text in AWKWARD]) == [CONFLICT] * len(AWKWARD)
 
     def test_large_numbers_and_values_are_kept(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as storage:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from perdure.storage.contract import ActivityRow, CurrentRow, RunRow, RunWrite, Transaction, VisibilityRow, queue_key
+from perdure.storage.contract import ActivityRow, CurrentRow, RecordWrite, RunRow, RunWrite, Transaction, VisibilityRow, queue_key
 
 NAMESPACE = "default"
 QUEUE = queue_key(NAMESPACE, "orders")
 RUNNING, COMPLETED = 1, 2
+AWKWARD = ["", "Ω≈ç√", "a'b\"c\\", "line\nbreak\x1f", "nul\x00inside", "😀", "x" * 1000, "%_", " "]
+"""Texts that must be kept as they are."""
 
 
 def run_id(number: int) -> bytes:
@@ -84,3 +86,9 @@ def step(
 
 def activity(scheduled_event_id: int, *, queue: str | None = None, held_by: int | None = None, data: bytes = b"attempt 1") -> ActivityRow:
     return ActivityRow(scheduled_event_id, queue, held_by, data)
+
+
+def record(
+    key: str, expected: int = 0, data: bytes | None = b"data", *, kind: str = "schedule", namespace: str = NAMESPACE, due: int | None = None
+) -> RecordWrite:
+    return RecordWrite(kind, namespace, key, expected, data, due)

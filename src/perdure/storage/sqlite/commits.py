@@ -89,13 +89,21 @@ class Committer:
     def _standing(self, group: Sequence[Transaction]) -> Standing:
         """What stands in the file of all that a group touches."""
         keys = {(each.current.namespace, each.current.workflow_id) for each in group if each.current is not None}
+        records = [record for each in group for record in each.records]
         arguments = {
             "run_ids": array({write.row.run_id for transaction in group for write in transaction.writes}),
             "namespaces": array({namespace for namespace, _ in keys}),
             "workflow_ids": array({workflow_id for _, workflow_id in keys}),
+            "kinds": array({record.kind for record in records}),
+            "record_namespaces": array({record.namespace for record in records}),
+            "keys": array({record.key for record in records}),
         }
-        versions, currents = queries().standing.run(self._connection, arguments)
-        return Standing({row[0]: row[1] for row in versions}, {(row[0], row[1]): row[2] for row in currents})
+        versions, currents, standing = queries().standing.run(self._connection, arguments)
+        return Standing(
+            {row[0]: row[1] for row in versions},
+            {(row[0], row[1]): row[2] for row in currents},
+            {(row[0], row[1], row[2]): row[3] for row in standing},
+        )
 
     # --- failures of the disk
 

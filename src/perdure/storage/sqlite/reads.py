@@ -59,7 +59,7 @@ class Queries:
             statements.activities_by_run(seam),
             statements.buffered_by_run(seam),
         )
-        self.standing = PackedQuery(statements.versions(seam), statements.currents(seam))
+        self.standing = PackedQuery(statements.versions(seam), statements.currents(seam), statements.record_versions(seam))
         self.current_run = PackedQuery(statements.current_run())
         self.visibility = PackedQuery(statements.visibility_by_run())
         self.history = PackedQuery(statements.history_from())
@@ -70,6 +70,11 @@ class Queries:
         self.waiting_activities = PackedQuery(statements.waiting_activities())
         self.abandoned_runs = PackedQuery(statements.abandoned_runs())
         self.list_runs = PackedQuery(statements.list_runs())
+        self.record = PackedQuery(statements.record())
+        self.records_of_namespace = PackedQuery(statements.records_of_namespace())
+        self.records_of_kind = PackedQuery(statements.records_of_kind())
+        self.due_records = PackedQuery(statements.due_records())
+        self.next_due_record = PackedQuery(statements.next_due_record())
         self.row_counts = PackedQuery(statements.row_counts())
         self.meta_value = PackedQuery(statements.meta_value())
 

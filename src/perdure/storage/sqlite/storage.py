@@ -14,6 +14,7 @@ from perdure.storage.contract import (
     Committed,
     CurrentRun,
     Due,
+    Record,
     RunRow,
     StoredRun,
     Transaction,
@@ -163,6 +164,24 @@ class SQLiteStorage:
 
     def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
         return [VisibilityRow(*row) for row in self._read(self._queries.list_runs, namespace=namespace, after=after or b"", limit=limit)[0]]
+
+    def record(self, kind: str, namespace: str, key: str) -> Record | None:
+        rows = self._read(self._queries.record, kind=kind, namespace=namespace, key=key)[0]
+        return Record(*rows[0]) if rows else None
+
+    def records(self, kind: str, namespace: str | None, after_key: str | None, limit: int, after_namespace: str = "") -> list[Record]:
+        if namespace is None:
+            query, place = self._queries.records_of_kind, {"after_namespace": after_namespace}
+        else:
+            query, place = self._queries.records_of_namespace, {"namespace": namespace}
+        return [Record(*row) for row in self._read(query, kind=kind, after_key=after_key or "", limit=limit, **place)[0]]
+
+    def due_records(self, until: int, limit: int) -> list[Record]:
+        return [Record(*row) for row in self._read(self._queries.due_records, until=until, limit=limit)[0]]
+
+    def next_due_record(self, after: int) -> int | None:
+        due: int | None = self._read(self._queries.next_due_record, after=after)[0][0][0]
+        return due
 
     def sizes(self) -> dict[str, int]:
         counts = self._read(self._queries.row_counts)[0][0]

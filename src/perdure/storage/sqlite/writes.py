@@ -20,7 +20,7 @@ import apsw
 from sqlalchemy import Dialect, literal_column
 from sqlalchemy.sql.dml import UpdateBase
 
-from perdure.storage.contract import RunWrite
+from perdure.storage.contract import RecordWrite, RunWrite
 from perdure.storage.dialect import SQLITE, Values
 from perdure.storage.group import Judgement, MergedCurrent, MergedRun
 from perdure.storage.sqlite.database import Connection
@@ -110,6 +110,8 @@ def rows_of(judgement: Judgement) -> Rows:
             _add_single(rows, row.run_id, write)
     for current in judgement.currents.values():
         _add_current(rows, current)
+    for record in judgement.records:
+        _add_record(rows, record)
     return rows
 
 
@@ -154,6 +156,21 @@ def _add_current(rows: Rows, current: MergedCurrent) -> None:
         rows += (_NEW, *key, *_NEW_PAD)
     else:
         rows += (_NEXT, *key, current.replaces, *_NEXT_PAD)
+
+
+def _add_record(rows: Rows, record: RecordWrite) -> None:
+    key = record.kind, record.namespace, record.key
+    expected = record.expected_version
+    if record.data is None:
+        _add(rows, Operation.DROP_RECORD, *key, expected)
+    elif expected:
+        _add(rows, Operation.CHANGE_RECORD, *key, expected + 1, record.due, record.data, expected)
+    else:
+        _add(rows, Operation.NEW_RECORD, *key, 1, record.due, record.data)
+
+
+def _add(rows: Rows, operation: Operation, *fields: object) -> None:
+    rows += (int(operation), *fields, *_PAD[operation])
 
 
 # --- the view and its triggers
