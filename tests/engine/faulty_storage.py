@@ -190,7 +190,7 @@ class Witness:
             stored = self._stored(token.run_id)
             if stored.row.status == 1:
                 row = self._activity(token)
-                assert row is not None and row.incarnation is not None, "an activity was given away before its start was stored"
+                assert row is not None and stored.row.incarnation is not None, "an activity was given away before its start was stored"
                 assert fold(stored).run.activities[token.scheduled_event_id].attempt == token.attempt
             self.seen["activity task"] += 1
         return response

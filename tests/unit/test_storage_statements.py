@@ -40,10 +40,18 @@ def test_each_query_fits_the_schema_and_uses_an_index(storage: SQLiteStorage, na
         assert scans == []
 
 
-@pytest.mark.parametrize("name", ["due_runs", "waiting_runs", "waiting_activities", "list_runs", "next_due"])
+@pytest.mark.parametrize("name", ["waiting_runs", "waiting_activities", "list_runs", "next_due"])
 def test_pages_are_read_in_the_order_of_an_index(storage: SQLiteStorage, name: str) -> None:
     """No sorting of everything that waits for the sake of one page."""
     assert [each for each in plan(storage, queries().all()[name].text) if "TEMP B-TREE" in each] == []
+
+
+def test_of_what_is_due_only_a_page_and_what_is_held_are_sorted(storage: SQLiteStorage) -> None:
+    text = queries().all()["due_runs"].text
+    steps = storage._owned().execute("EXPLAIN QUERY PLAN " + text, [None] * text.count("?")).fetchall()
+    free = [parent for _, parent, _, step in steps if step.startswith("SEARCH runs") and "incarnation=?" in step]
+    assert len(free) == 1
+    assert [step for _, parent, _, step in steps if parent == free[0] and "TEMP B-TREE" in step] == []
 
 
 @pytest.mark.parametrize("count", writes._ROWS)

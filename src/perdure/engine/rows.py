@@ -25,6 +25,8 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
             queue = queue_key(run.namespace + STICKY_MARK if task.sticky else run.namespace, task.queue)
         elif task.in_process:
             incarnation = task.incarnation
+    if run.held and (incarnation is None or run.held_since < incarnation):
+        incarnation = run.held_since
     row = RunRow(run_id, version + 1, run.status, run.next_event_id, run.next_due(), queue, incarnation, run.facts())
     visibility = visibility_row(run, run_id) if outcome.visibility_changed else None
     if run.closed:
@@ -45,8 +47,7 @@ def _activities(outcome: Outcome) -> tuple[list[ActivityRow], list[int]]:
             closed.append(scheduled_event_id)
             continue
         queue = queue_key(outcome.run.namespace, activity.queue) if activity.state == READY else None
-        incarnation = activity.incarnation if activity.in_process else None
-        changed.append(ActivityRow(scheduled_event_id, queue, incarnation, activity.row()))
+        changed.append(ActivityRow(scheduled_event_id, queue, activity.row()))
     return changed, closed
 
 

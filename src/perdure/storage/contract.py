@@ -38,7 +38,7 @@ class RunRow(NamedTuple):
     queue: str | None
     """The queue where its workflow task waits for a worker: `namespace`, U+001F, `name`; None if none waits."""
     incarnation: int | None
-    """The engine's incarnation, while a worker inside the engine's process holds its workflow task."""
+    """Of the engine, while a worker inside the engine's process holds its workflow task or one of its activities: the oldest."""
     facts: bytes
     """What the history does not say (`Run.facts`)."""
 
@@ -49,8 +49,6 @@ class ActivityRow(NamedTuple):
     scheduled_event_id: int
     queue: str | None
     """The queue where it waits for a worker, like `RunRow.queue`; None while it runs or backs off."""
-    incarnation: int | None
-    """The engine's incarnation, while a worker inside the engine's process runs it."""
     data: bytes
     """What the history does not say (`Activity.row`)."""
 

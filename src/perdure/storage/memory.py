@@ -61,8 +61,8 @@ class _Kept:
         return StoredRun(self.row, [data for _, data in self.history], sorted(self.activities.values()), buffered)
 
     def is_held_before(self, incarnation: int) -> bool:
-        held = [self.row.incarnation, *(row.incarnation for row in self.activities.values())]
-        return any(number is not None and number < incarnation for number in held)
+        held_in = self.row.incarnation
+        return held_in is not None and held_in < incarnation
 
 
 class MemoryStorage:

@@ -226,12 +226,20 @@ def history_from() -> AnySelect:
 
 
 def due_runs() -> AnySelect:
+    """First those that nobody holds, in the order of the index; those that are held are few, and all looked at."""
     order = runs.c.due, runs.c.run_id
-    return select(*order).where(runs.c.due <= bindparam("until")).order_by(*order).limit(bindparam("limit"))
+    due = select(*order).where(runs.c.due <= bindparam("until")).order_by(*order).limit(bindparam("limit"))
+    free = due.where(runs.c.incarnation.is_(None)).subquery()
+    held = due.where(runs.c.incarnation.is_not(None)).subquery()
+    found = union_all(select(free), select(held)).subquery()
+    return select(found).order_by(found.c.due, found.c.run_id).limit(bindparam("limit"))
 
 
 def next_due() -> AnySelect:
-    return select(func.min(runs.c.due).label("due")).where(runs.c.due > bindparam("after"))
+    due = select(func.min(runs.c.due).label("due")).where(runs.c.due > bindparam("after"))
+    free, held = due.where(runs.c.incarnation.is_(None)), due.where(runs.c.incarnation.is_not(None))
+    found = union_all(free, held).subquery()
+    return select(func.min(found.c.due).label("due"))
 
 
 def waiting_queues() -> AnySelect:
@@ -258,10 +266,8 @@ def _after(columns: tuple[ColumnElement[Any], ...], parameters: tuple[str, ...])
 
 
 def abandoned_runs() -> AnySelect:
-    """In no order, a run with several such tasks several times: to order them here would cost the index."""
-    by_run = select(runs.c.run_id).where(runs.c.incarnation < bindparam("incarnation"))
-    by_activity = select(activities.c.run_id).where(activities.c.incarnation < bindparam("incarnation"))
-    return select(union_all(by_run, by_activity).subquery())
+    """In no order: to order them here would cost the index."""
+    return select(runs.c.run_id).where(runs.c.incarnation < bindparam("incarnation"))
 
 
 def list_runs() -> AnySelect:

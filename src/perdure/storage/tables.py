@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, or_
 from sqlalchemy.sql.elements import ColumnElement
 
 SCHEMA_VERSION = 1
@@ -74,7 +74,6 @@ activities = _table(
     _key("run_id", _RUN_ID),
     _key("scheduled_event_id", _INT),
     Column("queue", _TEXT),
-    Column("incarnation", _INT),
     Column("data", _BYTES, nullable=False),
 )
 
@@ -112,11 +111,11 @@ records = _table(
 )
 
 _index_where_present("records_due", records.c.due)
-_index_where_present("runs_due", runs.c.due)
+_acting = or_(runs.c.due.is_not(None), runs.c.incarnation.is_not(None))
+Index("runs_acting", runs.c.incarnation, runs.c.due, sqlite_where=_acting, postgresql_where=_acting)
+"""What is due, and what a worker in the engine's process holds: one index, since every transaction of a busy run changes it."""
 _index_where_present("runs_waiting", runs.c.queue, runs.c.run_id)
-_index_where_present("runs_held", runs.c.incarnation)
 _index_where_present("activities_waiting", activities.c.queue, activities.c.run_id, activities.c.scheduled_event_id)
-_index_where_present("activities_held", activities.c.incarnation)
 Index("visibility_namespace", visibility.c.namespace, visibility.c.run_id)
 
 KEPT = (runs, current_runs, history, activities, buffered_events, visibility, records)

@@ -24,7 +24,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskCompletedEventAttributes, ActivityTaskStartedEventAttributes, HistoryEvent
 
 from perdure.engine.core import codes, due, limits, retry
-from perdure.engine.core.apply import end_activity
+from perdure.engine.core.apply import end_activity, hold, let_go
 from perdure.engine.core.codes import BACKOFF, READY, STARTED
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
@@ -65,8 +65,8 @@ def begin(tx: Transaction, a: Activity, reservation: Reservation) -> None:
     a.started_time = tx.now
     a.identity = reservation.identity
     a.request_id = reservation.request_id
-    a.in_process = reservation.in_process
-    a.incarnation = tx.env.incarnation
+    if reservation.in_process:
+        hold(tx.run, a, tx.env.incarnation)
     _step(tx, a, "start")
     tx.outcome.effects.append(ActivityStarted(reservation, StartedActivity(a.scheduled_event_id, a.attempt, activity_response(tx.run, a))))
 
@@ -92,8 +92,7 @@ def take_back(tx: Transaction, a: Activity) -> None:
     """The worker was gone: the attempt has not started after all."""
     a.started_time = 0
     a.identity = a.request_id = ""
-    a.in_process = False
-    a.incarnation = 0
+    let_go(tx.run, a)
     _step(tx, a, "take back")
     tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
 
@@ -247,8 +246,7 @@ def _retry(tx: Transaction, a: Activity, failure: Failure | None, delay: int) ->
     a.scheduled_time = tx.now + delay
     a.started_time = 0
     a.request_id = ""
-    a.in_process = False
-    a.incarnation = 0
+    let_go(tx.run, a)
     _step(tx, a, "retry")
 
 

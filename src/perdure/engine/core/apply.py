@@ -159,8 +159,28 @@ def _activity_canceled(run: Run, event: HistoryEvent) -> None:
 def end_activity(run: Run, scheduled_event_id: int) -> None:
     """Folds the end of an activity, whatever it was."""
     a = run.activities.pop(scheduled_event_id, None)
+    if a is not None and a.in_process:
+        let_go(run, a)
     if a is not None and run.activity_ids.get(a.activity_id) == scheduled_event_id:
         del run.activity_ids[a.activity_id]
+
+
+def hold(run: Run, a: Activity, incarnation: int) -> None:
+    """A worker inside the engine's process, of this incarnation, runs the activity. (No event says so.)"""
+    a.in_process = True
+    a.incarnation = incarnation
+    run.held_since = run.held_since or incarnation
+    run.held += 1
+
+
+def let_go(run: Run, a: Activity) -> None:
+    """No worker inside the engine's process runs the activity any more."""
+    if a.in_process:
+        a.in_process = False
+        a.incarnation = 0
+        run.held -= 1
+        if not run.held:
+            run.held_since = 0
 
 
 def _activity_cancel_requested(run: Run, event: HistoryEvent) -> None:
@@ -246,6 +266,7 @@ def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int) -> No
     run.first_task_due = 0
     run.activities, run.activity_ids = {}, {}
     run.timers, run.timer_ids = {}, {}
+    run.held = run.held_since = 0
     run.heap = []
 
 

@@ -38,6 +38,9 @@ def load(events: Iterable[HistoryEvent], facts: bytes, activities: Iterable[tupl
         activity = run.activities.get(scheduled_event_id)
         if activity is not None:
             read_activity(activity, row)
+            if activity.in_process:
+                run.held_since = min(run.held_since or activity.incarnation, activity.incarnation)
+                run.held += 1
     run.tail_first_id = run.next_event_id
     _unpin(run)
     rebuild(run)

@@ -43,6 +43,8 @@ class Run:
         "facts_head",
         "first_task_due",
         "heap",
+        "held",
+        "held_since",
         "history_bytes",
         "memo",
         "namespace",
@@ -143,6 +145,10 @@ class Run:
         self.buffered_bytes = 0
 
         # Derived, and never stored.
+        self.held = 0
+        """Activities that workers inside the engine's process run,"""
+        self.held_since = 0
+        """and the oldest incarnation of the engine in which one of them, or of those before them, began."""
         self.heap: list[tuple[int, int, int]] = []
         self.tail: list[bytes] = []
         """Events since the started event of the last completed workflow task, as far as they were made here, each as a

@@ -77,9 +77,7 @@ class RandomGroups:
     def _activities(self, first: int) -> list[ActivityRow]:
         roll = self._random
         wanted = roll.choice([0, 0, 1, 2])
-        return [
-            activity(first + place, queue=self._queue(), held_by=roll.choice([None, 1]), data=roll.randbytes(4)) for place in range(wanted)
-        ]
+        return [activity(first + place, queue=self._queue(), data=roll.randbytes(4)) for place in range(wanted)]
 
     def _queue(self) -> str | None:
         return self._random.choice([None, QUEUE, QUEUE + "-2"])

@@ -84,8 +84,8 @@ def step(
     )
 
 
-def activity(scheduled_event_id: int, *, queue: str | None = None, held_by: int | None = None, data: bytes = b"attempt 1") -> ActivityRow:
-    return ActivityRow(scheduled_event_id, queue, held_by, data)
+def activity(scheduled_event_id: int, *, queue: str | None = None, data: bytes = b"attempt 1") -> ActivityRow:
+    return ActivityRow(scheduled_event_id, queue, data)
 
 
 def record(
