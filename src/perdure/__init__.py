@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         RetryState,
         SchemaTooNew,
         ServerFailure,
+        ServerStartFailed,
         ShutdownFailed,
         StartFailed,
         StorageCorrupt,
@@ -96,7 +97,7 @@ _HOMES = {
         "ActivityCancelled ActivityError ActivityTimedOut ApplicationError ChildWorkflowFailed ClientError ConfigError "
         "DefinitionError DeterminismViolation EngineUnavailable ExecutionFailed InvalidInput NondeterminismError "
         "PerdureError PollError ProcessError QueryFailed QueryRejected RequestRefused RetryState SchemaTooNew "
-        "ServerFailure ShutdownFailed StartFailed StorageCorrupt StorageError StorageLocked TimeoutType UnknownEngine "
+        "ServerFailure ServerStartFailed ShutdownFailed StartFailed StorageCorrupt StorageError StorageLocked TimeoutType UnknownEngine "
         "UnknownName UsageError WorkerError WorkflowAlreadyStarted WorkflowCancelled WorkflowClosed WorkflowError "
         "WorkflowFailed WorkflowNotFound WorkflowTerminated WorkflowTimedOut"
     ),
@@ -162,6 +163,7 @@ __all__ = [
     "SearchAttributeKey",
     "SearchAttributePair",
     "ServerFailure",
+    "ServerStartFailed",
     "ShutdownFailed",
     "Signal",
     "StartFailed",

@@ -15,6 +15,7 @@ import click
 from perdure.cli.bench import bench
 from perdure.cli.demo import demo
 from perdure.cli.options import Invocation, debug_option
+from perdure.cli.server import server
 from perdure.cli.worker import worker
 from perdure.model.errors import PerdureError
 
@@ -29,6 +30,7 @@ def perdure() -> None:
 
 
 perdure.add_command(demo)
+perdure.add_command(server)
 perdure.add_command(worker)
 perdure.add_command(bench)
 

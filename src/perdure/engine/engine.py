@@ -92,13 +92,17 @@ class Engine:
         for task in ready:
             self.dispatch.request(task.run_id, StickyUnavailable())
 
+    def end_waits(self) -> None:
+        """Answers every poll and every wait for news, and later ones at once; everything else goes on."""
+        self.matching.close()
+        self.history.close()
+
     async def close(self) -> None:
         """Ends every poll and wait, writes what is under way, and gives the storage up. Closing twice is no error."""
         if self.closed:
             return
         self.closed = True
-        self.matching.close()
-        self.history.close()
+        self.end_waits()
         self.queries.close()
         await self.timers.close()
         await self.dispatch.close()

@@ -27,6 +27,7 @@ from perdure.engine.transactions import Transactions
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
+from perdure.model.patience import wait_seconds
 from perdure.model.rpc import invalid_argument
 from perdure.storage.contract import join_history
 
@@ -35,7 +36,7 @@ PAGE_EVENTS_MAX = 256
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 """Bytes read from the storage for a page."""
 WAIT_SECONDS = 20
-"""How long a read waits for news, to the second."""
+"""How long a read waits for news, to the second, if its caller does."""
 _SECOND = 1_000_000_000
 _TOKEN = Struct("<B16sqq")
 _TOKEN_FORMAT = 1
@@ -167,7 +168,7 @@ class HistoryReads:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         table.setdefault(run_id, []).append(future)
-        second = self._clock.now() // _SECOND + WAIT_SECONDS
+        second = (self._clock.now() + int(wait_seconds(WAIT_SECONDS) * _SECOND)) // _SECOND
         ending = self._ending.get(second)
         if ending is None:
             timer = self._clock.call_at(second * _SECOND, partial(self._expire, second))

@@ -21,8 +21,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from perdure.engine.core import TaskKind
+from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.ids import uuid4_text
+from perdure.model.patience import wait_seconds
 from perdure.storage.contract import Waiting
 
 logger = logging.getLogger("perdure.engine")
@@ -265,14 +267,16 @@ class Matching:
         queue.last_poll = now
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        poller = Poller(queue, identity, in_process, now + POLL_SECONDS * _SECOND, future)
+        wait = wait_seconds(POLL_SECONDS)
+        poller = Poller(queue, identity, in_process, now + int(wait * _SECOND), future)
         if not self._adopted(queue, poller):
             queue.pollers.append(poller)
             queue.arm_expiry()
             if queue.ready or queue.overflowed:
                 self.pump(queue)
         try:
-            task = await future
+            # The queue's one timer ends polls in the order in which they came: the shorter ones end by themselves.
+            task = await (future if wait == POLL_SECONDS else wait_until(self.clock, future, poller.deadline, None))
             return nothing() if task is None else task
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():

@@ -37,6 +37,7 @@ __all__ = [
     "RetryState",
     "SchemaTooNew",
     "ServerFailure",
+    "ServerStartFailed",
     "ShutdownFailed",
     "StartFailed",
     "StorageCorrupt",
@@ -333,6 +334,10 @@ class WorkerError(PerdureError, code="worker", status=StatusCode.INTERNAL):
 
 class StartFailed(WorkerError, code="worker_start_failed"):
     """A worker could not start."""
+
+
+class ServerStartFailed(PerdureError, code="server_start_failed"):
+    """A server could not start."""
 
 
 class ShutdownFailed(WorkerError, code="worker_shutdown_failed"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from perdure.service.contract import WorkflowService
 if TYPE_CHECKING:
     from perdure.engine import Engine
 
-__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "connect", "engine_url"]
+__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "connect", "engine_url", "open_own_engine"]
 
 DEFAULT_URL = "sqlite:///perdure.db"
 ENGINE_VARIABLE = "PERDURE_ENGINE"
@@ -120,9 +120,20 @@ def _file_url(wrong: str) -> str:
     return f"sqlite:///{path.lstrip('/')}" if meant and path else DEFAULT_URL
 
 
-async def _open(url: str, clock: Clock | None) -> Engine:
+async def open_own_engine(url: str, *, clock: Clock | None = None, namespaces: Sequence[str] = ("default",)) -> Engine:
+    """The engine that `url` names, shared with nobody in this process: for who serves it to others, and closes it.
+
+    Raises:
+        UnknownEngine: the URL names no engine.
+        StorageError: the storage cannot be opened (StorageLocked: somebody has it open).
+    """
+    _key(url)
+    return await _open(url, clock, namespaces)
+
+
+async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("default",)) -> Engine:
     from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
     from perdure.storage import MemoryStorage, storage_for_url
 
     storage = MemoryStorage() if url.startswith("memory://") else storage_for_url(url)
-    return await open_engine(storage, clock=clock)
+    return await open_engine(storage, clock=clock, namespaces=namespaces)

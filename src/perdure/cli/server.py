@@ -1,0 +1,157 @@
+"""`perdure server`: Temporal's gRPC API on an engine, until it is told to stop; `start-dev` takes the options of the `temporal` command.
+
+One line on standard output says that calls are accepted, and where; whoever starts the server waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from perdure.cli.options import debug_option, engine_option
+
+if TYPE_CHECKING:
+    from perdure.server import ServerOptions
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR, "never": logging.CRITICAL + 1}
+_HOST, _PORT, _HTTP_PORT = "127.0.0.1", 7233, 8233
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What both commands come to."""
+
+    url: str
+    options: ServerOptions
+    http_port: int | None
+    """Of the HTTP gateway; None: without it."""
+    namespaces: tuple[str, ...]
+    search_attributes: tuple[tuple[str, str], ...]
+    dynamic_config: tuple[str, ...]
+
+
+_namespace_option = click.option("--namespace", "-n", "namespaces", multiple=True, metavar="NAME", help="A namespace to have; repeatable.")
+_dynamic_config_option = click.option(
+    "--dynamic-config-value", "dynamic_config", multiple=True, metavar="KEY=JSON", help="A setting under Temporal's name; repeatable."
+)
+_bind_option = click.option(
+    "--allow-unauthenticated-bind", is_flag=True, help="Listen beyond this machine although there is no authentication."
+)
+
+
+@click.group(invoke_without_command=True)
+@engine_option
+@click.option("--host", default=_HOST, show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="For gRPC; 0: a free one.")
+@click.option("--http-port", default=_HTTP_PORT, show_default=True, type=click.IntRange(0, 65535), help="For HTTP; 0: a free one.")
+@_namespace_option
+@_dynamic_config_option
+@_bind_option
+@debug_option
+@click.pass_context
+def server(
+    context: click.Context,
+    engine: str | None,
+    host: str,
+    port: int,
+    http_port: int,
+    namespaces: tuple[str, ...],
+    dynamic_config: tuple[str, ...],
+    allow_unauthenticated_bind: bool,
+) -> None:
+    """Serve Temporal's gRPC API on an engine.
+
+    Any Temporal SDK, the `temporal` command and Temporal's web UI can use it. SIGINT and SIGTERM end it gracefully.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from perdure.cli.engine_url import engine_url
+    from perdure.server import ServerOptions
+
+    options = ServerOptions(host=host, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
+    _serve(Serving(engine_url(engine), options, http_port, _with_default(namespaces), (), dynamic_config))
+
+
+@server.command("start-dev")
+@click.option("--ip", default=_HOST, show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", "-p", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="For gRPC; 0: a free one.")
+@click.option("--db-filename", "-f", metavar="FILE", help="A SQLite file to keep everything in. Default: nothing is kept.")
+@_namespace_option
+@click.option("--headless", is_flag=True, help="Without dashboard and HTTP.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="For HTTP; 0: a free one.")
+@click.option("--ui-port", type=click.IntRange(0, 65535), help="For the dashboard, which is served with HTTP.")
+@click.option("--ui-ip", "--ui-asset-path", "--ui-public-path", "--ui-codec-endpoint", "unused", expose_value=False, hidden=True)
+@click.option("--metrics-port", "--sqlite-pragma", "--log-config", "unused_too", expose_value=False, hidden=True)
+@click.option("--search-attribute", "search_attributes", multiple=True, metavar="NAME=TYPE", help="A search attribute to have; repeatable.")
+@_dynamic_config_option
+@click.option("--log-format", type=click.Choice(["text", "json", "pretty"]), default="text", help="Of the log on standard error.")
+@click.option("--log-level", type=click.Choice(list(_LEVELS)), default="warn", show_default=True, help="What is logged.")
+@_bind_option
+@debug_option
+def start_dev(
+    ip: str,
+    port: int,
+    db_filename: str | None,
+    namespaces: tuple[str, ...],
+    headless: bool,
+    http_port: int | None,
+    ui_port: int | None,
+    search_attributes: tuple[str, ...],
+    dynamic_config: tuple[str, ...],
+    log_format: str,
+    log_level: str,
+    allow_unauthenticated_bind: bool,
+) -> None:
+    """Serve a fresh engine in memory, with the options of `temporal server start-dev`."""
+    from perdure.server import ServerOptions
+
+    logging.basicConfig(level=_LEVELS[log_level])
+    web = None if headless else http_port if ui_port is None else ui_port
+    if web is None and not headless:
+        web = port + 1000 if port else 0
+    url = f"sqlite:///{db_filename}" if db_filename else "memory://"
+    options = ServerOptions(host=ip, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
+    attributes = tuple(_split(text, "--search-attribute") for text in search_attributes)
+    _serve(Serving(url, options, web, _with_default(namespaces), attributes, dynamic_config))
+
+
+def _with_default(namespaces: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("default", *namespaces)))
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or not value:
+        raise click.UsageError(f"{option} is {text!r}; write it as NAME=VALUE.")
+    return name, value
+
+
+def _serve(serving: Serving) -> None:
+    from perdure.worker.interpreter import run, tune
+
+    click.echo(f"perdure server: {tune()}", err=True)
+    run(_serve_until_stopped(serving))
+
+
+async def _serve_until_stopped(serving: Serving) -> None:
+    import asyncio
+
+    from perdure.server import Server
+    from perdure.service.connect import open_own_engine
+    from perdure.worker.stop_signals import stop_signals
+
+    stopped = asyncio.Event()
+    engine = await open_own_engine(serving.url, namespaces=serving.namespaces)
+    try:
+        served = Server(engine, serving.options)
+        await served.start()
+        with stop_signals(stopped.set):
+            click.echo(f"perdure server: gRPC on {served.address}, engine {serving.url}; Ctrl-C stops it")
+            await stopped.wait()
+            await served.stop()
+    finally:
+        await engine.close()

@@ -1,0 +1,39 @@
+"""A real server in the process of the tests: Temporal's gRPC API on a fresh engine, on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from perdure.model.clock import Clock
+from perdure.server import Server, ServerOptions
+from perdure.service.connect import open_own_engine
+
+__all__ = ["server"]
+
+GRACE_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def server(
+    url: str = "memory://", *, port: int = 0, namespaces: Sequence[str] = ("default",), clock: Clock | None = None
+) -> AsyncGenerator[str]:
+    """A server for as long as the block runs; gives its address, HOST:PORT, for any Temporal SDK.
+
+        async with perdure.testing.server() as address:
+            client = await temporalio.client.Client.connect(address)
+
+    Raises:
+        ServerStartFailed: the port is taken.
+        StorageError: the storage cannot be opened.
+    """
+    engine = await open_own_engine(url, clock=clock, namespaces=namespaces)
+    try:
+        served = Server(engine, ServerOptions(port=port))
+        await served.start()
+        try:
+            yield served.address
+        finally:
+            await served.stop(GRACE_SECONDS)
+    finally:
+        await engine.close()
