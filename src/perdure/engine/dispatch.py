@@ -220,7 +220,7 @@ class Dispatch:
             self.matching.pump(queue)
             return
         request = (
-            StartActivityTask(task.scheduled_event_id, poller)
+            StartActivityTask(task.scheduled_event_id, poller, queue.key.name)
             if queue.key.kind is TaskKind.ACTIVITY
             else StartWorkflowTask(poller, queue.normal_name is not None)
         )

@@ -8,6 +8,7 @@ expected is logged with a reference and answered as INTERNAL.
 from __future__ import annotations
 
 from perdure.engine.calls.activities import ActivityCalls
+from perdure.engine.calls.activity_control import ActivityControlCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
@@ -19,6 +20,7 @@ class Frontend(
     WorkflowCalls,
     WorkflowTaskCalls,
     ActivityCalls,
+    ActivityControlCalls,
     TaskQueueCalls,
 ):
     """`WorkflowService` on an embedded engine."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from perdure.service.rpcs.activities import ActivityRpcs
+from perdure.service.rpcs.activity_control import ActivityControlRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
@@ -23,6 +24,7 @@ class WorkflowService(
     WorkflowRpcs,
     WorkflowTaskRpcs,
     ActivityRpcs,
+    ActivityControlRpcs,
     TaskQueueRpcs,
     Protocol,
 ):

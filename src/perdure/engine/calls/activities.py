@@ -7,12 +7,20 @@ from collections.abc import Awaitable
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
     PollActivityTaskQueueResponse,
+    RecordActivityTaskHeartbeatByIdRequest,
+    RecordActivityTaskHeartbeatByIdResponse,
     RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledByIdResponse,
     RespondActivityTaskCanceledRequest,
     RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse,
     RespondActivityTaskCompletedRequest,
     RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse,
     RespondActivityTaskFailedRequest,
     RespondActivityTaskFailedResponse,
 )
@@ -21,6 +29,7 @@ from perdure.engine.back_pressure import is_crowded
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind
 from perdure.engine.core.tokens import ACTIVITY
+from perdure.engine.live_runs import LiveRun
 
 
 class ActivityCalls(Calls):
@@ -61,3 +70,45 @@ class ActivityCalls(Calls):
         outcome = await self.engine.transactions.run(live, request)
         reply = outcome.reply
         return reply if isinstance(reply, RecordActivityTaskHeartbeatResponse) else RecordActivityTaskHeartbeatResponse()
+
+    # By the activity's id, from whoever knows it; without a run id the current run is meant.
+
+    @rpc
+    async def respond_activity_task_completed_by_id(
+        self, request: RespondActivityTaskCompletedByIdRequest
+    ) -> RespondActivityTaskCompletedByIdResponse:
+        """An activity's result, from outside its worker."""
+        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        await self.engine.transactions.run(live, request)
+        return RespondActivityTaskCompletedByIdResponse()
+
+    @rpc
+    async def respond_activity_task_failed_by_id(
+        self, request: RespondActivityTaskFailedByIdRequest
+    ) -> RespondActivityTaskFailedByIdResponse:
+        """An activity's failure, from outside its worker."""
+        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        reply = (await self.engine.transactions.run(live, request)).reply
+        return reply if isinstance(reply, RespondActivityTaskFailedByIdResponse) else RespondActivityTaskFailedByIdResponse()
+
+    @rpc
+    async def respond_activity_task_canceled_by_id(
+        self, request: RespondActivityTaskCanceledByIdRequest
+    ) -> RespondActivityTaskCanceledByIdResponse:
+        """An activity's cancellation, accepted from outside its worker."""
+        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        await self.engine.transactions.run(live, request)
+        return RespondActivityTaskCanceledByIdResponse()
+
+    @rpc
+    async def record_activity_task_heartbeat_by_id(
+        self, request: RecordActivityTaskHeartbeatByIdRequest
+    ) -> RecordActivityTaskHeartbeatByIdResponse:
+        """An activity is alive, says somebody outside its worker."""
+        live = await self._find(request.namespace, request.workflow_id, request.run_id)
+        reply = (await self.engine.transactions.run(live, request)).reply
+        return reply if isinstance(reply, RecordActivityTaskHeartbeatByIdResponse) else RecordActivityTaskHeartbeatByIdResponse()
+
+    async def _of_named_activity(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
+        live = await self._find(namespace, workflow_id, run_id)
+        return await self._with_room(live) if is_crowded(live) else live

@@ -9,6 +9,10 @@ Writes ActivityTaskStarted with ActivityTaskCompleted, Failed, TimedOut or Cance
     STARTED  take back    READY        the worker was gone before the hand-over: the attempt never ran
     STARTED  retry        BACKOFF      no event: an attempt that is tried again leaves nothing
     STARTED  close        (gone)       Started and the close event are written together
+    READY    pause        PAUSED       so from BACKOFF; what a worker has goes on, and is paused when it comes back
+    PAUSED   reschedule   BACKOFF      unpaused; so from READY and BACKOFF, when an operator sets its time anew
+    PAUSED   assume       STARTED      completed by id without having been taken; so from READY and BACKOFF
+    PAUSED   close        (gone)       cancelled
 
 Easily got wrong: the Started event is written only when the activity closes, with the time at which the attempt started
 and the failure of the attempt before. Does not know requests or tokens: `activity_requests` does.
@@ -25,7 +29,8 @@ from temporalio.api.history.v1 import ActivityTaskCompletedEventAttributes, Acti
 
 from perdure.engine.core import codes, due, limits, retry
 from perdure.engine.core.apply import end_activity, hold, let_go
-from perdure.engine.core.codes import BACKOFF, READY, STARTED
+from perdure.engine.core.codes import BACKOFF, PAUSED, READY, STARTED
+from perdure.engine.core.interventions import Intervention
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.responses import activity_response
@@ -34,7 +39,7 @@ from perdure.model.framing import framed, tag
 
 _RESULT: Final = tag(ActivityTaskCompletedEventAttributes, "result")
 
-Step: TypeAlias = Literal["start", "take back", "retry", "due", "close"]
+Step: TypeAlias = Literal["start", "take back", "retry", "due", "close", "pause", "reschedule", "assume"]
 
 LIFE: Final[dict[tuple[int, Step], int | None]] = {
     (READY, "start"): STARTED,
@@ -44,6 +49,15 @@ LIFE: Final[dict[tuple[int, Step], int | None]] = {
     (STARTED, "take back"): READY,
     (STARTED, "retry"): BACKOFF,
     (STARTED, "close"): None,
+    (READY, "pause"): PAUSED,
+    (BACKOFF, "pause"): PAUSED,
+    (READY, "reschedule"): BACKOFF,
+    (BACKOFF, "reschedule"): BACKOFF,
+    (PAUSED, "reschedule"): BACKOFF,
+    (READY, "assume"): STARTED,
+    (BACKOFF, "assume"): STARTED,
+    (PAUSED, "assume"): STARTED,
+    (PAUSED, "close"): None,
 }
 """From state and step to state; None: no longer pending. What is not here is refused."""
 
@@ -94,13 +108,45 @@ def take_back(tx: Transaction, a: Activity) -> None:
     a.identity = a.request_id = ""
     let_go(tx.run, a)
     _step(tx, a, "take back")
-    tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
+    if a.paused is not None:
+        _step(tx, a, "pause")
+    else:
+        tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
 
 
 def become_ready(tx: Transaction, a: Activity) -> None:
     """Its backoff is over."""
     _step(tx, a, "due")
     tx.ready.append(a)
+
+
+def pause(tx: Transaction, a: Activity) -> None:
+    """No worker gets it any more; one that has it keeps it."""
+    if a.state != STARTED:
+        _step(tx, a, "pause")
+    else:
+        touch(tx, a)
+
+
+def reschedule(tx: Transaction, a: Activity, time: int) -> None:
+    """Its next attempt is due at another time, perhaps at once. For one that no worker has."""
+    a.scheduled_time = time
+    _step(tx, a, "reschedule")
+    if time <= tx.now:
+        become_ready(tx, a)
+
+
+def assume_started(tx: Transaction, a: Activity, identity: str) -> None:
+    """It is being completed by somebody who never took it."""
+    a.started_time = tx.now
+    a.identity = identity
+    _step(tx, a, "assume")
+
+
+def touch(tx: Transaction, a: Activity) -> None:
+    """Something about it has changed that is no step: its row is written, its deadlines are looked at."""
+    tx.outcome.activities[a.scheduled_event_id] = a
+    due.watch_activity(tx.run, a)
 
 
 # Ending.
@@ -236,7 +282,8 @@ def _verdict(tx: Transaction, a: Activity, failure: Failure | None) -> retry.Ver
     if failure is not None and failure.timeout_failure_info.timeout_type in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
         return retry.Verdict(codes.RETRY_TIMEOUT, 0)
     deadline = a.first_scheduled_time + a.schedule_to_close if a.schedule_to_close else 0
-    return retry.decide(a.attributes.retry_policy, a.attempt, failure, tx.now, deadline, delay_unbounded=True)
+    attempt = 1 if a.intervention is not None and a.intervention.reset else a.attempt
+    return retry.decide(a.attributes.retry_policy, attempt, failure, tx.now, deadline, delay_unbounded=True)
 
 
 def _retry(tx: Transaction, a: Activity, failure: Failure | None, delay: int) -> None:
@@ -247,7 +294,21 @@ def _retry(tx: Transaction, a: Activity, failure: Failure | None, delay: int) ->
     a.started_time = 0
     a.request_id = ""
     let_go(tx.run, a)
+    if a.intervention is not None:
+        _begin_again(a, a.intervention)
     _step(tx, a, "retry")
+    if a.paused is not None:
+        _step(tx, a, "pause")
+
+
+def _begin_again(a: Activity, intervention: Intervention) -> None:
+    """What was reset while a worker had it is at its first attempt again."""
+    if intervention.reset:
+        a.attempt = 1
+        intervention.stamp += 1
+    if intervention.reset_heartbeats:
+        a.heartbeat_details, a.heartbeat_time = None, 0
+    intervention.reset = intervention.reset_heartbeats = False
 
 
 def _kept(failure: Failure | None) -> Failure | None:

@@ -3,21 +3,33 @@
 Decides whether the sender still holds the attempt, and what an oversized report becomes; the rest is `activities`.
 A refusal changes nothing.
 
-Easily got wrong: empty heartbeat details overwrite older ones, and a failure's last details are kept before the failure
+A worker names its attempt by the token; whoever else ends an activity from outside names it by its id, and then any attempt is
+meant. Easily got wrong: empty heartbeat details overwrite older ones, and a failure's last details are kept before the failure
 is judged, since they survive the retry.
 """
 
 from __future__ import annotations
 
+from typing import Final, TypeAlias
+
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
+    RecordActivityTaskHeartbeatByIdRequest,
+    RecordActivityTaskHeartbeatByIdResponse,
     RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledByIdResponse,
     RespondActivityTaskCanceledRequest,
     RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse,
     RespondActivityTaskCompletedRequest,
     RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse,
     RespondActivityTaskFailedRequest,
     RespondActivityTaskFailedResponse,
 )
@@ -32,7 +44,15 @@ from perdure.engine.core.tokens import token_attempt
 from perdure.engine.core.transaction import Transaction
 from perdure.model.rpc import invalid_argument, not_found
 
-_NOT_HELD = "invalid activityID or activity already timed out or invoking workflow is completed"
+_Completed: TypeAlias = RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest
+_Failed: TypeAlias = RespondActivityTaskFailedRequest | RespondActivityTaskFailedByIdRequest
+_FailedReply: TypeAlias = RespondActivityTaskFailedResponse | RespondActivityTaskFailedByIdResponse
+_Canceled: TypeAlias = RespondActivityTaskCanceledRequest | RespondActivityTaskCanceledByIdRequest
+_Heartbeat: TypeAlias = RecordActivityTaskHeartbeatRequest | RecordActivityTaskHeartbeatByIdRequest
+_HeartbeatReply: TypeAlias = RecordActivityTaskHeartbeatResponse | RecordActivityTaskHeartbeatByIdResponse
+
+_COMPLETED: Final = "workflow execution already completed"
+_NOT_HELD: Final = "invalid activityID or activity already timed out or invoking workflow is completed"
 
 
 def held_activity(run: Run, token: bytes) -> Activity:
@@ -41,11 +61,27 @@ def held_activity(run: Run, token: bytes) -> Activity:
     Raises:
         RpcError: InvalidArgument for a bad token; NotFound if the attempt is no longer that worker's.
     """
-    scheduled, attempt = token_attempt(token)
+    scheduled, attempt, stamp = token_attempt(token)
     if run.closed:
-        raise not_found("workflow execution already completed")
+        raise not_found(_COMPLETED)
     a = run.activities.get(scheduled)
-    if a is None or a.state != STARTED or a.attempt != attempt:
+    if a is None or a.state != STARTED or a.attempt != attempt or a.stamp != stamp:
+        raise not_found(_NOT_HELD)
+    return a
+
+
+def named_activity(run: Run, activity_id: str, *, started: bool) -> Activity:
+    """The pending activity of an id; `started`: only if somebody has it.
+
+    Raises:
+        RpcError: InvalidArgument without an id; NotFound.
+    """
+    if not activity_id:
+        raise invalid_argument("ActivityId is not set on request.")
+    if run.closed:
+        raise not_found(_COMPLETED)
+    a = run.activities.get(run.activity_ids.get(activity_id, 0))
+    if a is None or (started and a.state != STARTED):
         raise not_found(_NOT_HELD)
     return a
 
@@ -57,7 +93,7 @@ def start_activity(run: Run, request: StartActivityTask, env: Env) -> Outcome:
         RpcError: NotFound, if it is not ready any more; the poller goes on polling.
     """
     a = run.activities.get(request.scheduled_event_id)
-    if a is None or a.state != READY:
+    if a is None or a.state != READY or (request.queue and request.queue != a.queue):
         raise not_found(_NOT_HELD)
     tx = Transaction(run, env)
     activities.begin(tx, a, request.reservation)
@@ -79,9 +115,24 @@ def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) 
     Raises:
         RpcError: as `held_activity`.
     """
-    a = held_activity(run, request.task_token)
+    return _complete(run, held_activity(run, request.task_token), request, RespondActivityTaskCompletedResponse(), env)
+
+
+def completed_by_id(run: Run, request: RespondActivityTaskCompletedByIdRequest, env: Env) -> Outcome:
+    """As `completed`; even of an activity that nobody has taken.
+
+    Raises:
+        RpcError: as `named_activity`.
+    """
+    a = named_activity(run, request.activity_id, started=False)
+    return _complete(run, a, request, RespondActivityTaskCompletedByIdResponse(), env)
+
+
+def _complete(run: Run, a: Activity, request: _Completed, reply: Message, env: Env) -> Outcome:
     tx = Transaction(run, env)
-    tx.outcome.reply = RespondActivityTaskCompletedResponse()
+    tx.outcome.reply = reply
+    if a.state != STARTED:
+        activities.assume_started(tx, a, request.identity)
     result = request.result.SerializeToString() if request.HasField("result") else None
     if result is not None and len(result) > limits.PAYLOAD_BYTES_MAX:
         activities.fail(tx, a, _too_large("Activity result"), request.identity)
@@ -96,12 +147,24 @@ def failed(run: Run, request: RespondActivityTaskFailedRequest, env: Env) -> Out
     Raises:
         RpcError: as `held_activity`; InvalidArgument if the failure is not an application's.
     """
-    a = held_activity(run, request.task_token)
+    return _fail(run, held_activity(run, request.task_token), request, RespondActivityTaskFailedResponse(), env)
+
+
+def failed_by_id(run: Run, request: RespondActivityTaskFailedByIdRequest, env: Env) -> Outcome:
+    """As `failed`.
+
+    Raises:
+        RpcError: as `named_activity`; InvalidArgument if the failure is not an application's.
+    """
+    a = named_activity(run, request.activity_id, started=True)
+    return _fail(run, a, request, RespondActivityTaskFailedByIdResponse(), env)
+
+
+def _fail(run: Run, a: Activity, request: _Failed, reply: _FailedReply, env: Env) -> Outcome:
     failure = request.failure if request.HasField("failure") else None
     if failure is not None and not failure.HasField("application_failure_info"):
         raise invalid_argument("An activity failure must have ApplicationFailureInfo.")
     tx = Transaction(run, env)
-    reply = RespondActivityTaskFailedResponse()
     tx.outcome.reply = reply
     if request.HasField("last_heartbeat_details"):
         if limits.too_large(request.last_heartbeat_details):
@@ -121,13 +184,26 @@ def canceled(run: Run, request: RespondActivityTaskCanceledRequest, env: Env) ->
     Raises:
         RpcError: as `held_activity`; InvalidArgument if nobody asked for it, or the details are too large.
     """
-    a = held_activity(run, request.task_token)
+    return _cancel(run, held_activity(run, request.task_token), request, RespondActivityTaskCanceledResponse(), env)
+
+
+def canceled_by_id(run: Run, request: RespondActivityTaskCanceledByIdRequest, env: Env) -> Outcome:
+    """As `canceled`.
+
+    Raises:
+        RpcError: as `named_activity`; InvalidArgument if nobody asked for it, or the details are too large.
+    """
+    a = named_activity(run, request.activity_id, started=True)
+    return _cancel(run, a, request, RespondActivityTaskCanceledByIdResponse(), env)
+
+
+def _cancel(run: Run, a: Activity, request: _Canceled, reply: Message, env: Env) -> Outcome:
     if not a.cancel_requested_event_id:
         raise invalid_argument("unable to record activity cancellation: its cancellation was not requested")
     if limits.too_large(request.details):
         raise invalid_argument("Activity cancellation details exceed size limit.")
     tx = Transaction(run, env)
-    tx.outcome.reply = RespondActivityTaskCanceledResponse()
+    tx.outcome.reply = reply
     activities.cancel(tx, a, request.details if request.HasField("details") else None, request.identity)
     return settle(tx)
 
@@ -138,9 +214,21 @@ def heartbeat(run: Run, request: RecordActivityTaskHeartbeatRequest, env: Env) -
     Raises:
         RpcError: as `held_activity`.
     """
-    a = held_activity(run, request.task_token)
+    return _beat(run, held_activity(run, request.task_token), request, RecordActivityTaskHeartbeatResponse(), env)
+
+
+def heartbeat_by_id(run: Run, request: RecordActivityTaskHeartbeatByIdRequest, env: Env) -> Outcome:
+    """As `heartbeat`.
+
+    Raises:
+        RpcError: as `named_activity`.
+    """
+    a = named_activity(run, request.activity_id, started=True)
+    return _beat(run, a, request, RecordActivityTaskHeartbeatByIdResponse(), env)
+
+
+def _beat(run: Run, a: Activity, request: _Heartbeat, reply: _HeartbeatReply, env: Env) -> Outcome:
     tx = Transaction(run, env)
-    reply = RecordActivityTaskHeartbeatResponse()
     tx.outcome.reply = reply
     if limits.too_large(request.details):
         activities.fail(tx, a, _too_large("Activity heartbeat details"), request.identity)
@@ -148,6 +236,9 @@ def heartbeat(run: Run, request: RecordActivityTaskHeartbeatRequest, env: Env) -
         return settle(tx)
     _keep_details(tx, a, request.details)
     reply.cancel_requested = bool(a.cancel_requested_event_id)
+    if a.intervention is not None:
+        reply.activity_paused = a.intervention.pause is not None
+        reply.activity_reset = a.intervention.reset
     return tx.close()
 
 

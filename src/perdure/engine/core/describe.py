@@ -1,7 +1,7 @@
 """What a run looks like from outside: the parts of DescribeWorkflowExecution.
 
 Decides nothing, changes nothing. The messages are new and belong to their receiver. Easily got wrong: an activity asked to
-stop shows CANCEL_REQUESTED only while a worker has it.
+stop shows CANCEL_REQUESTED only while a worker has it; and one that is paused is PAUSE_REQUESTED as long as a worker has it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.engine.core import codes, limits
 from perdure.engine.core.codes import BACKOFF, STARTED
-from perdure.engine.core.pending import Activity, WorkflowTask
+from perdure.engine.core.pending import Activity, WorkflowTask, options_of
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 
@@ -94,11 +95,10 @@ def _activity_info(a: Activity) -> PendingActivityInfo:
     info.attempt = a.attempt
     policy = a.attributes.retry_policy
     info.maximum_attempts = policy.maximum_attempts
+    info.state = _pending_state(a)
     if a.state == STARTED:
-        info.state = codes.PENDING_CANCEL_REQUESTED if a.cancel_requested_event_id else codes.PENDING_STARTED
         set_ns(info.last_started_time, a.started_time)
     else:
-        info.state = codes.PENDING_SCHEDULED
         set_ns(info.scheduled_time, a.scheduled_time)
     if a.state == BACKOFF:
         set_ns(info.next_attempt_schedule_time, a.scheduled_time)
@@ -113,16 +113,24 @@ def _activity_info(a: Activity) -> PendingActivityInfo:
     if a.last_failure is not None:
         info.last_failure.CopyFrom(a.last_failure)
     info.last_worker_identity = a.identity
-    options = info.activity_options
-    options.task_queue.name = a.queue
-    options.schedule_to_close_timeout.CopyFrom(a.attributes.schedule_to_close_timeout)
-    options.schedule_to_start_timeout.CopyFrom(a.attributes.schedule_to_start_timeout)
-    options.start_to_close_timeout.CopyFrom(a.attributes.start_to_close_timeout)
-    options.heartbeat_timeout.CopyFrom(a.attributes.heartbeat_timeout)
-    options.retry_policy.CopyFrom(policy)
+    info.activity_options.CopyFrom(options_of(a.attributes))
     if a.attributes.HasField("priority"):
         info.priority.CopyFrom(a.attributes.priority)
+    paused = a.paused
+    if paused is not None:
+        info.paused = True
+        set_ns(info.pause_info.pause_time, paused.time)
+        info.pause_info.manual.identity = paused.identity
+        info.pause_info.manual.reason = paused.reason
     return info
+
+
+def _pending_state(a: Activity) -> PendingActivityState.ValueType:
+    if a.state == STARTED:
+        if a.cancel_requested_event_id:
+            return codes.PENDING_CANCEL_REQUESTED
+        return codes.PENDING_STARTED if a.paused is None else codes.PENDING_PAUSE_REQUESTED
+    return codes.PENDING_SCHEDULED if a.paused is None else codes.PENDING_PAUSED
 
 
 def _task_info(task: WorkflowTask) -> PendingWorkflowTaskInfo:

@@ -55,7 +55,9 @@ def task_due(run: Run, task: WorkflowTask) -> int:
 
 
 def activity_due(a: Activity) -> int:
-    """The earliest of what may happen to an activity by itself: a timeout, or the end of its backoff; 0: nothing."""
+    """The earliest of what may happen to an activity by itself: a timeout, or the end of its backoff; 0: nothing, as to a paused one."""
+    if a.intervention is not None and a.intervention.pause is not None:
+        return 0
     due = a.first_scheduled_time + a.schedule_to_close if a.schedule_to_close else 0
     if a.state == STARTED:
         if a.start_to_close:

@@ -10,11 +10,17 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from temporalio.api.workflowservice.v1 import (
+    PauseActivityRequest,
+    RecordActivityTaskHeartbeatByIdRequest,
     RecordActivityTaskHeartbeatRequest,
     RequestCancelWorkflowExecutionRequest,
+    ResetActivityRequest,
     ResetStickyTaskQueueRequest,
+    RespondActivityTaskCanceledByIdRequest,
     RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedByIdRequest,
     RespondActivityTaskFailedRequest,
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskFailedRequest,
@@ -22,9 +28,11 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UnpauseActivityRequest,
+    UpdateActivityOptionsRequest,
 )
 
-from perdure.engine.core import activity_requests, completion, control, firing, policies, signals, workflow_tasks
+from perdure.engine.core import activity_control, activity_requests, completion, control, firing, policies, signals, workflow_tasks
 from perdure.engine.core.outcome import (
     AbandonInProcess,
     Env,
@@ -45,11 +53,17 @@ Request: TypeAlias = (
     | StartWorkflowTask
     | StickyUnavailable
     | UnstartActivity
+    | PauseActivityRequest
+    | RecordActivityTaskHeartbeatByIdRequest
     | RecordActivityTaskHeartbeatRequest
     | RequestCancelWorkflowExecutionRequest
+    | ResetActivityRequest
     | ResetStickyTaskQueueRequest
+    | RespondActivityTaskCanceledByIdRequest
     | RespondActivityTaskCanceledRequest
+    | RespondActivityTaskCompletedByIdRequest
     | RespondActivityTaskCompletedRequest
+    | RespondActivityTaskFailedByIdRequest
     | RespondActivityTaskFailedRequest
     | RespondWorkflowTaskCompletedRequest
     | RespondWorkflowTaskFailedRequest
@@ -57,6 +71,8 @@ Request: TypeAlias = (
     | SignalWorkflowExecutionRequest
     | StartWorkflowExecutionRequest
     | TerminateWorkflowExecutionRequest
+    | UnpauseActivityRequest
+    | UpdateActivityOptionsRequest
 )
 
 _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
@@ -71,6 +87,14 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     RespondActivityTaskFailedRequest: activity_requests.failed,
     RespondActivityTaskCanceledRequest: activity_requests.canceled,
     RecordActivityTaskHeartbeatRequest: activity_requests.heartbeat,
+    RespondActivityTaskCompletedByIdRequest: activity_requests.completed_by_id,
+    RespondActivityTaskFailedByIdRequest: activity_requests.failed_by_id,
+    RespondActivityTaskCanceledByIdRequest: activity_requests.canceled_by_id,
+    RecordActivityTaskHeartbeatByIdRequest: activity_requests.heartbeat_by_id,
+    PauseActivityRequest: activity_control.pause,
+    UnpauseActivityRequest: activity_control.unpause,
+    ResetActivityRequest: activity_control.reset,
+    UpdateActivityOptionsRequest: activity_control.update_options,
     FireTimers: firing.fire_timers,
     AbandonInProcess: firing.abandon_in_process,
     SignalWorkflowExecutionRequest: signals.signal,

@@ -34,6 +34,7 @@ def load(events: Iterable[HistoryEvent], facts: bytes, activities: Iterable[tupl
         apply_buffered(run, kept)
         run.buffered.append(kept)
         run.buffered_bytes += kept.ByteSize()
+    _unpin(run)
     for scheduled_event_id, row in activities:
         activity = run.activities.get(scheduled_event_id)
         if activity is not None:
@@ -42,7 +43,6 @@ def load(events: Iterable[HistoryEvent], facts: bytes, activities: Iterable[tupl
                 run.held_since = min(run.held_since or activity.incarnation, activity.incarnation)
                 run.held += 1
     run.tail_first_id = run.next_event_id
-    _unpin(run)
     rebuild(run)
     return run
 

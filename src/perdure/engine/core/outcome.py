@@ -77,10 +77,11 @@ class StartWorkflowTask(NamedTuple):
 
 
 class StartActivityTask(NamedTuple):
-    """A poller takes an activity that is ready."""
+    """A poller takes an activity that is ready; `queue`: the one it polls, which may no longer be the activity's."""
 
     scheduled_event_id: int
     reservation: Reservation
+    queue: str = ""
 
 
 class UnstartActivity(NamedTuple):

@@ -6,13 +6,15 @@ written by the handlers and stored beside it (`rows`, `facts`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
 
 from perdure.engine.core import codes, rows
+from perdure.engine.core.interventions import Intervention, Pause
 from perdure.engine.core.times import to_ns
 
 
@@ -110,6 +112,7 @@ class Activity:
         "identity",
         "in_process",
         "incarnation",
+        "intervention",
         "last_completed_time",
         "last_failure",
         "queue",
@@ -130,6 +133,7 @@ class Activity:
         self.event = event
         """The event that scheduled it: input, header, retry policy and the rest are read from there."""
         self.attributes: ActivityTaskScheduledEventAttributes = event.activity_task_scheduled_event_attributes
+        """What holds: the event's, or with other options (`override`)."""
         self.scheduled_event_id = event.event_id
         self.activity_id = self.attributes.activity_id
         (
@@ -156,12 +160,62 @@ class Activity:
         self.last_failure: Failure | None = None
         self.last_completed_time = 0
         """When the previous attempt ended; 0 on the first."""
+        self.intervention: Intervention | None = None
         self.queued_due = 0
         """The earliest entry for it in the run's heap of deadlines; 0: none."""
+
+    @property
+    def paused(self) -> Pause | None:
+        """Who paused it; None if it is not paused."""
+        return self.intervention.pause if self.intervention is not None else None
+
+    @property
+    def stamp(self) -> int:
+        """With the number of the attempt, names it: an attempt of a reset activity may have a number that was used before."""
+        return self.intervention.stamp if self.intervention is not None else 0
+
+    def intervene(self) -> Intervention:
+        """What operators have done to it, to be changed."""
+        if self.intervention is None:
+            self.intervention = Intervention()
+        return self.intervention
+
+    def override(self, options: ActivityOptions | None) -> None:
+        """Takes other options than those of its event; None: takes those of the event again."""
+        self.intervene().options = options
+        scheduled = self.event.activity_task_scheduled_event_attributes
+        self.attributes = scheduled if options is None else _with(scheduled, options)
+        self.activity_type, self.queue, *spans, self.response_part = _shared(self.attributes)
+        self.schedule_to_close, self.schedule_to_start, self.start_to_close, self.heartbeat = spans
 
     def row(self) -> bytes:
         """What the history does not say of it, for its row in the store."""
         return rows.activity_row(self)
+
+
+_OPTIONS: Final = tuple(
+    name for name in ActivityOptions.DESCRIPTOR.fields_by_name if name in ActivityTaskScheduledEventAttributes.DESCRIPTOR.fields_by_name
+)
+"""What an activity's options and its event have in common: all but its start delay."""
+
+
+def options_of(a: ActivityTaskScheduledEventAttributes) -> ActivityOptions:
+    """The options that an activity's event says."""
+    options = ActivityOptions()
+    for name in _OPTIONS:
+        if a.HasField(name):  # type: ignore[arg-type]
+            getattr(options, name).CopyFrom(getattr(a, name))
+    return options
+
+
+def _with(scheduled: ActivityTaskScheduledEventAttributes, options: ActivityOptions) -> ActivityTaskScheduledEventAttributes:
+    a = ActivityTaskScheduledEventAttributes()
+    a.CopyFrom(scheduled)
+    for name in _OPTIONS:
+        a.ClearField(name)  # type: ignore[arg-type]
+        if options.HasField(name):  # type: ignore[arg-type]
+            getattr(a, name).CopyFrom(getattr(options, name))
+    return a
 
 
 class Timer:

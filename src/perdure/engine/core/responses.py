@@ -104,7 +104,7 @@ def activity_response(run: Run, a: Activity) -> PollActivityTaskQueueResponse:
     if not run.activity_head:
         make_heads(run)
     attributes = a.attributes
-    token = token_of(run, ACTIVITY, a.scheduled_event_id, 0, a.attempt, a.activity_id)
+    token = token_of(run, ACTIVITY, a.scheduled_event_id, a.stamp, a.attempt, a.activity_id)
     has = attributes.HasField
     parts = (
         run.activity_head,

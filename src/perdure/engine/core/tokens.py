@@ -23,7 +23,7 @@ _TOKEN: Final = Struct("<BB16sQQIHHH")
 
 
 class TaskToken(NamedTuple):
-    """A decoded token; `kind` is WORKFLOW or ACTIVITY, `started_event_id` 0 and `activity_id` set for an activity."""
+    """A decoded token; `kind` is WORKFLOW or ACTIVITY, for an activity `activity_id` is set and `started_event_id` is its stamp."""
 
     kind: int
     namespace: str
@@ -97,18 +97,18 @@ def decode_token(data: bytes, kind: int) -> TaskToken:
     return TaskToken(kind, names[0], names[1], run_id_text(raw), scheduled, started, attempt, names[2])
 
 
-def token_attempt(data: bytes) -> tuple[int, int]:
-    """Of an activity's token only the scheduled event id and the attempt: the run is known already.
+def token_attempt(data: bytes) -> tuple[int, int, int]:
+    """Of an activity's token only the scheduled event id, the attempt and the stamp: the run is known already.
 
     Raises:
         RpcError: InvalidArgument, for bytes that are no token of an activity.
     """
     if len(data) < _TOKEN.size:
         decode_token(data, ACTIVITY)
-    version, kind, _, scheduled, _, attempt, namespace, workflow, activity = _TOKEN.unpack_from(data)
+    version, kind, _, scheduled, stamp, attempt, namespace, workflow, activity = _TOKEN.unpack_from(data)
     if version != VERSION or kind != ACTIVITY or len(data) != _TOKEN.size + namespace + workflow + activity:
         raise _garbage()
-    return scheduled, attempt
+    return scheduled, attempt, stamp
 
 
 def _garbage() -> RpcError:
