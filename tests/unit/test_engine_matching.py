@@ -43,8 +43,8 @@ class Fixture:
         self.reads += 1
         self.on_read(queue)
 
-    def poll(self, key: QueueKey = KEY) -> "asyncio.Task[Any]":
-        return asyncio.create_task(self.matching.poll(key, "me", True, None))
+    def poll(self, key: QueueKey = KEY, in_process: bool = False) -> "asyncio.Task[Any]":
+        return asyncio.create_task(self.matching.poll(key, "me", in_process, None))
 
 
 async def turn() -> None:
@@ -99,6 +99,15 @@ async def test_a_poll_that_is_cancelled_when_its_task_has_come_gives_it_back() -
     await turn()
     assert first.cancelled()
     assert await asyncio.wait_for(f.poll(), 1) == "a"
+
+
+async def test_a_poll_in_process_that_is_cancelled_when_its_task_has_come_keeps_it() -> None:
+    f = Fixture()
+    poll = f.poll(in_process=True)
+    await turn()
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    poll.cancel()
+    assert await asyncio.wait_for(poll, 1) == "a"
 
 
 async def test_reserve_takes_a_poller_once_and_release_gives_it_back() -> None:

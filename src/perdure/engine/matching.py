@@ -259,7 +259,10 @@ class Matching:
     async def poll(
         self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None, nothing: Callable[[], Any] = lambda: None
     ) -> Any:
-        """Waits for a task: what the engine delivers, or what `nothing` makes when the time is over."""
+        """Waits for a task: what the engine delivers, or what `nothing` makes when the time is over.
+
+        A poll in process that is cancelled when its task has come gives the task all the same: the worker does that one, and ends.
+        """
         if self._closed:
             return nothing()
         queue = self.queue(key)
@@ -279,8 +282,12 @@ class Matching:
             task = await (future if wait == POLL_SECONDS else wait_until(self.clock, future, poller.deadline, None))
             return nothing() if task is None else task
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._take_back(queue, future.result())  # it was delivered, and nobody is there to take it
+            if not future.done() or future.cancelled():
+                raise
+            task = future.result()
+            if in_process and task is not None:
+                return task
+            self._take_back(queue, task)  # it was delivered, and nobody is there to take it
             raise
 
     def _adopted(self, queue: TaskQueue, poller: Poller) -> bool:

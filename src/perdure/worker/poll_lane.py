@@ -6,8 +6,8 @@ Nothing is queued in between, so a task that was taken from the engine is always
 The rules that a newcomer would get wrong:
 - The handler runs *inside* the slot's asyncio task (no task is made per activity). Who cancels a slot may do so only while it
   polls; a running activity is cancelled through its own attempt, which keeps the cancellation away from the report.
-- A poll that is cancelled in the moment in which its answer has come is not cancelled (`_unless_answered`): the engine has given
-  the task away, and would wait for it until it times out.
+- A poll that is cancelled in the moment in which its answer has come is not cancelled: the engine has given the task away, and
+  would wait for it until it times out. An engine in this process sees to that itself; for others `_unless_answered` does.
 - An error pauses the whole lane, not one slot: a hundred slots that fail together are one error, and one back-off.
 - An engine that answers an empty poll at once cannot wake polls; the lane then pauses for `poll_interval` instead of spinning.
 """
@@ -54,16 +54,17 @@ class LaneSettings:
     """Polls outstanding at once; None: one for each free slot."""
     gate: asyncio.Semaphore | None = None
     """Bounds the tasks in progress where there are more slots than may run."""
+    keeps_answers: bool = False
+    """Whether a poll that is cancelled when its answer has come gives that answer by itself."""
 
 
 class _Slot:
-    __slots__ = ("asked_ns", "cancelled", "polling", "task")
+    __slots__ = ("ends", "polling", "task")
 
     def __init__(self) -> None:
         self.polling = False
-        self.asked_ns = 0
-        self.cancelled = False
-        """Cancelled together with its last task's arrival: it does that one, and ends."""
+        self.ends = False
+        """It polls no more: the lane closes, or the slot was cancelled when its last task came. It does that one first."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -84,7 +85,8 @@ class PollLane(Generic[TaskT]):
         """When a poll was last answered; 0 before the first."""
         self.consecutive_errors = 0
         self.last_error: Exception | None = None
-        self._poll = poll
+        self._ask = poll
+        self._poll = poll if settings.keeps_answers else self._poll_unless_answered
         self._handle = handle
         self._settings = settings
         self._clock = clock
@@ -109,12 +111,15 @@ class PollLane(Generic[TaskT]):
         """No new polls: those that wait are cancelled, tasks in progress go on."""
         self._closing = True
         for slot in self._slots:
+            slot.ends = True
             if slot.polling and slot.task is not None:
                 slot.task.cancel()
 
     def abort(self) -> None:
         """Cancels what is still in progress."""
         self._closing = True
+        for slot in self._slots:
+            slot.ends = True
         for task in self.unfinished():
             task.cancel()
 
@@ -123,9 +128,31 @@ class PollLane(Generic[TaskT]):
         return [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
 
     async def _run(self, slot: _Slot) -> None:
-        handle, gate = self._handle, self._settings.gate
-        while not self._closing and not slot.cancelled:
-            task = await self._next(slot)
+        handle, gate, now = self._handle, self._settings.gate, self._clock.now
+        poll = self._poll_within_bounds if self._bounded else self._poll
+        while not slot.ends:
+            slot.polling = True
+            task: TaskT | None = None  # a slot that waits keeps no task in memory: its input may be large
+            try:
+                if not self._open.is_set():
+                    await self._open.wait()
+                    continue
+                asked_ns = now()
+                task = await poll()
+                self.last_poll_ns = now()
+                if self.consecutive_errors:
+                    self._recovered()
+                if task is not None and not task.task_token:
+                    task = None
+                    await self._rest(asked_ns)
+            except asyncio.CancelledError:
+                if not self._closing:
+                    raise
+                return
+            except Exception as error:
+                self._pause(error)
+            finally:
+                slot.polling = False
             if slot.task is not None and slot.task.cancelling():
                 _note_late_cancellation(slot, slot.task)
             if task is None:
@@ -139,42 +166,22 @@ class PollLane(Generic[TaskT]):
                 logger.exception("A task of %s could not be handled; the engine hands it out again when its time is over.", self.name)
             finally:
                 self.in_progress -= 1
-                task = None  # a slot that waits keeps no task in memory: its input may be large
                 if gate is not None:
                     gate.release()
 
-    async def _next(self, slot: _Slot) -> TaskT | None:
-        """The next task, or None: the poll was empty, failed, or the lane closes."""
-        slot.polling = True
-        try:
-            if not self._open.is_set():
-                await self._open.wait()
-                if self._closing:
-                    return None
-            slot.asked_ns = self._clock.monotonic()
-            task = await (self._poll_within_bounds(slot) if self._bounded else _unless_answered(self._poll()))
-            self.last_poll_ns = self._clock.now()
-            if self.consecutive_errors:
-                self._recovered()
-            if task is None or task.task_token:
-                return task
-            if self._clock.monotonic() - slot.asked_ns < self._settings.poll_interval * 1e9:
-                await asyncio.sleep(self._settings.poll_interval)
-        except asyncio.CancelledError:
-            if not self._closing:
-                raise
-        except Exception as error:
-            self._pause(error)
-        finally:
-            slot.polling = False
-        return None
+    async def _rest(self, asked_ns: int) -> None:
+        """Pauses after an empty answer, if it came at once."""
+        if self._clock.now() - asked_ns < self._settings.poll_interval * 1e9:
+            await asyncio.sleep(self._settings.poll_interval)
 
-    async def _poll_within_bounds(self, slot: _Slot) -> TaskT | None:
+    async def _poll_unless_answered(self) -> TaskT:
+        return await _unless_answered(self._ask())
+
+    async def _poll_within_bounds(self) -> TaskT | None:
         """A poll, once it may begin; None when it was not answered in its time."""
         try:
             async with self._polls, asyncio.timeout(self._settings.poll_timeout):
-                slot.asked_ns = self._clock.monotonic()
-                return await _unless_answered(self._poll())
+                return await self._poll()
         except TimeoutError:
             return None
 
@@ -227,6 +234,6 @@ def _unless_answered(poll: Coroutine[Any, Any, TaskT]) -> Generator[Any, Any, Ta
 
 def _note_late_cancellation(slot: _Slot, task: asyncio.Task[None]) -> None:
     """What was polled is done as if there had been no cancellation; then the slot ends."""
-    slot.cancelled = True
+    slot.ends = True
     while task.cancelling():
         task.uncancel()

@@ -117,6 +117,7 @@ class TaskPoller:
             error_backoff_max=to_seconds(config.poll_error_backoff_max),
             polls_max=None if self._in_process else config.max_concurrent_polls,
             gate=gate,
+            keeps_answers=self._in_process,
         )
 
     # --- stopping ----------------------------------------------------------------------------------------------------

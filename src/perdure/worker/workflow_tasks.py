@@ -27,6 +27,7 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueResponse,
     RespondQueryTaskCompletedRequest,
     RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskCompletedResponse,
     RespondWorkflowTaskFailedRequest,
 )
 
@@ -75,6 +76,7 @@ class WorkflowTaskHandler:
     ) -> None:
         self._definitions = definitions
         self._service = service
+        self._respond = service.respond_workflow_task_completed
         self._namespace = namespace
         self._identity = identity
         self._converter = converter
@@ -108,19 +110,27 @@ class WorkflowTaskHandler:
 
     async def handle(self, task: PollWorkflowTaskQueueResponse) -> None:
         """Does a workflow task, and those that come with the replies. Never raises for what workflow code does."""
-        following: PollWorkflowTaskQueueResponse | None = task
-        while following is not None:
-            task = following
+        while True:
             definition = self._definitions.get(task.workflow_type.name)
             if definition is None:
-                await self._send_failure(task, self._unknown(task))
-                return
+                return await self._send_failure(task, self._unknown(task))
             runner, completion = self._activate(task, definition) or await self._activate_in_turn(task, definition)
-            if isinstance(completion, RespondWorkflowTaskCompletedRequest):
-                following = await self._complete(task, runner, completion)
-            else:
-                following = None
-                await self._answer(task, runner, completion)
+            if not isinstance(completion, RespondWorkflowTaskCompletedRequest):
+                return await self._answer(task, runner, completion)
+            self._keep(runner, completion)
+            if self._codec is not None:
+                await payload_codec.encode(completion, self._codec)
+            try:
+                reply = await self._respond(completion)
+            except RpcError as error:
+                if (repeated := await self._respond_again(task, runner, completion, error)) is None:
+                    return
+                reply = repeated
+            if self._check is not None:
+                await self._check.replay(runner.definition, task.workflow_execution)
+            task = reply.workflow_task
+            if not task.task_token:
+                return
 
     def close(self) -> None:
         """Evicts all workflows."""
@@ -166,31 +176,25 @@ class WorkflowTaskHandler:
         run_id = execution.run_id
         return self.cache.get(run_id) or WorkflowRunner(definition, execution.workflow_id, run_id, self._converter, self._options)
 
-    async def _complete(
-        self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, request: RespondWorkflowTaskCompletedRequest
-    ) -> PollWorkflowTaskQueueResponse | None:
-        """Sends a completion; the task that comes with the reply, if any."""
+    def _keep(self, runner: WorkflowRunner, completion: RespondWorkflowTaskCompletedRequest) -> None:
+        """Keeps a workflow that goes on, as far as any are kept, and says so in its completion."""
         if runner.closed or self._sticky_completion is None:
             self.cache.drop(runner.run_id, runner)
-            request.MergeFromString(self._completion)
+            completion.MergeFromString(self._completion)
         else:
             self.cache.put(runner.run_id, runner)
-            request.MergeFromString(self._sticky_completion)
-        if self._codec is not None:
-            await payload_codec.encode(request, self._codec)
+            completion.MergeFromString(self._sticky_completion)
+
+    async def _respond_again(
+        self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, completion: RespondWorkflowTaskCompletedRequest, error: RpcError
+    ) -> RespondWorkflowTaskCompletedResponse | None:
+        """The reply to a completion whose first try ended with `error`; None when it is not taken."""
         try:
-            try:
-                reply = await self._service.respond_workflow_task_completed(request)
-            except RpcError as error:
-                reply = await repeat(error, self._service.respond_workflow_task_completed, request, self._clock, _REPORT_SECONDS)
-        except RpcError as error:
+            return await repeat(error, self._respond, completion, self._clock, _REPORT_SECONDS)
+        except RpcError as last:
             self.cache.drop(runner.run_id, runner)
-            self._log_refusal(task, error)
+            self._log_refusal(task, last)
             return None
-        if self._check is not None:
-            await self._check.replay(runner.definition, task.workflow_execution)
-        following = reply.workflow_task
-        return following if following.task_token else None
 
     async def _answer(
         self,
