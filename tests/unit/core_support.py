@@ -18,6 +18,7 @@ from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import (
+    ResetWorkflowExecutionRequest,
     RespondActivityTaskCompletedRequest,
     RespondActivityTaskFailedRequest,
     RespondWorkflowTaskCompletedRequest,
@@ -42,6 +43,7 @@ from perdure.engine.core import (
     start,
     validate_start,
 )
+from perdure.engine.core.reset import check_reset, reset
 
 SECOND = 1_000_000_000
 BEGIN = 1_800_000_000 * SECOND
@@ -372,6 +374,19 @@ class Driver:
 
     def _commit_new(self, outcome: Outcome) -> None:
         self.ledger.commit(outcome)
+
+    def reset(self, point: int, **fields: Any) -> Outcome:
+        """Resets the current run; the driver goes on with the new one."""
+        request = ResetWorkflowExecutionRequest(workflow_task_finish_event_id=point, reason="again", **fields)
+        request.workflow_execution.run_id = self.run.run_id
+        check_reset(request)
+        events = self.events
+        outcome = reset(self.run, events[: point - 1], events[point - 1 :], continues=True, request=request, env=self.env)
+        if outcome.terminated is not None:
+            self.ledger.commit(outcome.terminated)
+        self.run = outcome.run
+        self.ledgers.append(Ledger(self.run))
+        return self._commit(outcome)
 
     def do(self, request: Any) -> Outcome:
         return self._commit(handle(self.run, request, self.env))

@@ -313,12 +313,29 @@ class Machine:
             return start_request(request_id=f"r{self.pick(3)}", on_conflict_options={"attach_request_id": True})
         return RequestCancelWorkflowExecutionRequest(reason="stop")
 
+    def reset(self) -> None:
+        """Begins again at some event: mostly at one where a workflow task is."""
+        driver = self.driver
+        boundaries = [e.event_id for e in driver.events if e.HasField("workflow_task_started_event_attributes")]
+        point = boundaries[self.pick(len(boundaries))] + self.pick(2) if boundaries and self.pick(4) else self.pick(len(driver.events) + 1)
+        before = snapshot(driver.run)
+        try:
+            outcome = driver.reset(point, reset_reapply_exclude_types=[1] if self.pick(3) == 0 else [])
+        except RpcError:
+            assert snapshot(driver.run) == before
+            return
+        self.committed += 1
+        self.tasks, self.activities = [], []
+        self.collect(outcome)
+
     def step(self) -> None:
         if self.driver.run.closed and self.pick(4) == 0:
             self.begin(self.driver.env)
         driver = self.driver
         if self.pick(7) == 0:
             driver.reload()
+        if self.pick(40) == 0:
+            self.reset()
         request = self.request()
         before = snapshot(driver.run)
         rows = {key: a.row() for key, a in driver.run.activities.items()}

@@ -26,6 +26,7 @@ from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
 from perdure.engine.records import Records
 from perdure.engine.recovery import recover
+from perdure.engine.resets import Resets
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions
@@ -57,6 +58,7 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
+        self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock)
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
+from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
@@ -21,6 +22,7 @@ class Frontend(
     WorkflowTaskCalls,
     ActivityCalls,
     ActivityControlCalls,
+    OperationCalls,
     TaskQueueCalls,
 ):
     """`WorkflowService` on an embedded engine."""

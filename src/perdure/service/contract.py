@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
+from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
@@ -25,6 +26,7 @@ class WorkflowService(
     WorkflowTaskRpcs,
     ActivityRpcs,
     ActivityControlRpcs,
+    OperationRpcs,
     TaskQueueRpcs,
     Protocol,
 ):

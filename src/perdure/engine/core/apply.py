@@ -127,6 +127,22 @@ def _task_ended(run: Run, event: HistoryEvent) -> None:
     run.task = None
 
 
+def _task_failed(run: Run, event: HistoryEvent) -> None:
+    run.task = None
+    if event.workflow_task_failed_event_attributes.cause == codes.RESET_WORKFLOW:
+        _reset(run, to_ns(event.event_time))
+
+
+def _reset(run: Run, time: int) -> None:
+    """Here a run begins that was made by a reset: its deadlines, and the attempts of what it waits for, count from now."""
+    run.start_time = run.reset_time = time
+    execution = to_ns(run.start.workflow_execution_timeout)
+    run.execution_expiration = time + execution if execution else 0
+    run.run_expiration = earliest(time + run.run_timeout if run.run_timeout else 0, run.execution_expiration)
+    for a in run.activities.values():
+        a.first_scheduled_time = a.scheduled_time = time
+
+
 def _activity_scheduled(run: Run, event: HistoryEvent) -> None:
     activity_scheduled(run, event, None)
 
@@ -284,7 +300,7 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.TASK_SCHEDULED: _task_scheduled,
     codes.TASK_STARTED: _task_started,
     codes.TASK_COMPLETED: _task_completed,
-    codes.TASK_FAILED: _task_ended,
+    codes.TASK_FAILED: _task_failed,
     codes.TASK_TIMED_OUT: _task_ended,
     codes.ACTIVITY_SCHEDULED: _activity_scheduled,
     codes.ACTIVITY_COMPLETED: _activity_completed,

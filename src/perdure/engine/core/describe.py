@@ -45,7 +45,9 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
     if run.run_expiration:
         set_ns(extended.run_expiration_time, run.run_expiration)
     extended.cancel_requested = run.cancel_requested
-    set_ns(extended.original_start_time, run.start_time)
+    extended.original_start_time.CopyFrom(run.start_event.event_time)
+    if run.reset_time:
+        set_ns(extended.last_reset_time, run.reset_time)
     return r
 
 

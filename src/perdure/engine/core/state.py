@@ -51,6 +51,7 @@ class Run:
         "next_event_id",
         "previous_started_event_id",
         "reported_cause",
+        "reset_time",
         "run_expiration",
         "run_id",
         "run_id_bytes",
@@ -108,6 +109,8 @@ class Run:
         """When its chain of runs does; 0: never."""
         self.first_task_due = 0
         """When its first workflow task is to be scheduled; 0 once one has been."""
+        self.reset_time = 0
+        """When it was made by a reset; 0 if it was not."""
 
         # From the events after it.
         self.status = codes.RUNNING

@@ -1,0 +1,153 @@
+"""Reset: a run begins again at one of its workflow tasks, as a new run with the history up to there (4.8).
+
+Writes, after the copied events, WorkflowTaskStarted if that is missing, WorkflowTaskFailed (RESET_WORKFLOW), what is reapplied,
+and the next workflow task; and ends the current run, if it is open, with WorkflowExecutionTerminated. Decides where a reset
+is possible, and which of the events that came later happen again.
+
+Easily got wrong: what the reset sets anew (deadlines of the run, times of its pending activities) follows from the
+WorkflowTaskFailed event alone: the fold does it, here and whenever the run is loaded. And what is still buffered in the
+current run becomes history when that is terminated, so it is reapplied too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PostResetOperation
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
+
+from perdure.engine.core import codes, due, limits
+from perdure.engine.core.closing import terminate
+from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.settling import settle
+from perdure.engine.core.signals import check_signal, write_signaled
+from perdure.engine.core.state import Run
+from perdure.engine.core.task_failures import ENGINE
+from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.workflow_tasks import begin, schedule
+from perdure.model.rpc import invalid_argument
+
+RESETTER: Final = "history-resetter"
+"""The identity that ends the current run."""
+_SIGNAL: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
+_UPDATE: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
+_EXCLUDED_BY: Final[dict[int, frozenset[int]]] = {
+    ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL: frozenset((_UPDATE,)),
+    ResetReapplyType.RESET_REAPPLY_TYPE_NONE: frozenset((_SIGNAL, _UPDATE)),
+}
+"""What the older way of saying it leaves out."""
+_REAPPLIED: Final[dict[int, tuple[str, int]]] = {
+    codes.WORKFLOW_SIGNALED: ("workflow_execution_signaled_event_attributes", _SIGNAL),
+    codes.WORKFLOW_OPTIONS_UPDATED: ("workflow_execution_options_updated_event_attributes", 0),
+}
+"""Events that happen again as they were: their attributes, and by what they are excluded (0: by nothing)."""
+
+
+def check_reset(request: ResetWorkflowExecutionRequest) -> None:
+    """Refuses what no run can be reset by.
+
+    Raises:
+        RpcError: InvalidArgument.
+    """
+    if request.workflow_task_finish_event_id <= 1:
+        raise invalid_argument("Invalid WorkflowTaskFinishEventId: it must be greater than 1.")
+    for name, text in (("RequestId", request.request_id), ("Identity", request.identity)):
+        if limits.too_long(text):
+            raise invalid_argument(f"{name} length exceeds limit.")
+    for operation in request.post_reset_operations:
+        kind = operation.WhichOneof("variant")
+        if kind == "signal_workflow":
+            signal = operation.signal_workflow
+            check_signal(signal.signal_name, "", "", signal.input if signal.HasField("input") else None)
+        else:
+            raise invalid_argument(f"this engine cannot do a post-reset operation of the kind {kind or 'none'}")
+
+
+def reset(
+    current: Run,
+    kept: Iterable[HistoryEvent],
+    dropped: Sequence[HistoryEvent],
+    *,
+    continues: bool,
+    request: ResetWorkflowExecutionRequest,
+    env: Env,
+) -> Outcome:
+    """The new run; `Outcome.terminated` is what becomes of the current one, if that is open.
+
+    `kept`: the base run's events before the point; `dropped`: those from there on, and of the runs that continued it;
+    `continues`: the last of these is the current run.
+
+    Raises:
+        RpcError: InvalidArgument if there is no workflow task at that point.
+    """
+    run = Run(current.namespace, env.new_run_id(), request.request_id or env.new_uuid())
+    tx = Transaction(run, env)
+    for event in kept:
+        tx.append(event)
+    if run.task is None:
+        raise invalid_argument(
+            "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: "
+            f"{request.workflow_task_finish_event_id}"
+        )
+    terminated = None if current.closed else _terminate(current, request, env)
+    _fail_task(tx, request)
+    tx.cut_tail()
+    excluded = _EXCLUDED_BY.get(request.reset_reapply_type, frozenset[int]()) | set(request.reset_reapply_exclude_types)
+    _reapply(tx, dropped, excluded)
+    if terminated is not None and continues:
+        _reapply(tx, terminated.events, excluded)
+    for operation in request.post_reset_operations:
+        _carry_out(tx, operation, request.identity)
+    schedule(tx)
+    tx.ready.extend(run.activities.values())
+    due.rebuild(run)
+    tx.outcome.reply = ResetWorkflowExecutionResponse(run_id=run.run_id)
+    tx.outcome.visibility_changed = True
+    outcome = settle(tx)
+    outcome.terminated = terminated
+    return outcome
+
+
+def _terminate(run: Run, request: ResetWorkflowExecutionRequest, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    terminate(tx, request.reason, None, RESETTER)
+    return settle(tx)
+
+
+def _fail_task(tx: Transaction, request: ResetWorkflowExecutionRequest) -> None:
+    task = tx.run.task
+    if task is None:
+        return
+    if not task.started_event_id:
+        task.attempt = 1  # its events stand in the history, whatever attempt it was
+        begin(tx, ENGINE, tx.env.new_uuid(), in_process=False)
+    event = tx.event(codes.TASK_FAILED)
+    a = event.workflow_task_failed_event_attributes
+    a.scheduled_event_id, a.started_event_id = task.scheduled_event_id, task.started_event_id
+    a.cause = codes.RESET_WORKFLOW
+    a.failure.message = request.reason
+    a.failure.source = "Server"
+    a.failure.reset_workflow_failure_info.SetInParent()
+    a.identity = ENGINE
+    a.base_run_id, a.new_run_id = request.workflow_execution.run_id, tx.run.run_id
+    tx.append(event)
+
+
+def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozenset[int] | set[int]) -> None:
+    for event in events:
+        attributes, exclusion = _REAPPLIED.get(event.event_type, ("", 0))
+        if not attributes or exclusion in excluded:
+            continue
+        again = tx.event(event.event_type)
+        getattr(again, attributes).CopyFrom(getattr(event, attributes))
+        again.links.extend(event.links)
+        tx.add(again)
+
+
+def _carry_out(tx: Transaction, operation: PostResetOperation, identity: str) -> None:
+    signal = operation.signal_workflow
+    payloads = signal.input if signal.HasField("input") else None
+    write_signaled(tx, signal.signal_name, payloads, signal.header if signal.HasField("header") else None, identity, "")

@@ -1,0 +1,100 @@
+"""Resetting a workflow: the events of its runs are read, and the core makes a new run of them.
+
+The rule a newcomer would get wrong: what is read from the storage is only what is durable. So the base run and the current run
+are let settle first, and if either has gone on while the others were read, they are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeAlias
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
+
+from perdure.engine.core import codes
+from perdure.engine.core.reset import check_reset, reset
+from perdure.engine.history_reads import HistoryReads
+from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.transactions import Transactions, current_row
+from perdure.model.rpc import RpcError, invalid_argument, unavailable
+
+_Events: TypeAlias = list[HistoryEvent]
+
+ATTEMPTS_MAX = 20
+"""How often the events are read again because a run went on meanwhile."""
+
+
+class Resets:
+    """ResetWorkflowExecution."""
+
+    def __init__(self, runs: LiveRuns, transactions: Transactions, history: HistoryReads) -> None:
+        self._runs = runs
+        self._transactions = transactions
+        self._history = history
+
+    async def reset(self, request: ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse:
+        """Makes the new run; durable when it returns. The same request id again gives the same run.
+
+        Raises:
+            RpcError: NOT_FOUND; INVALID_ARGUMENT for a point where no workflow task is; UNAVAILABLE if the workflow never rests.
+            StaleRun: another process changed one of the runs.
+        """
+        check_reset(request)
+        namespace, execution = request.namespace, request.workflow_execution
+        point = request.workflow_task_finish_event_id
+        for _ in range(ATTEMPTS_MAX):
+            base = await self._runs.find(namespace, execution.workflow_id, execution.run_id)
+            current = await self._runs.find(namespace, execution.workflow_id, "")
+            await self._transactions.settled(base)
+            await self._transactions.settled(current)
+            if request.request_id and current.run.start_request_id == request.request_id:
+                return ResetWorkflowExecutionResponse(run_id=current.run.run_id)
+            versions = base.version, current.version
+            if point >= base.durable_next_event_id:
+                raise invalid_argument(f"WorkflowTaskFinishEventId {point} is beyond the last event of the run.")
+            events = await self._history.events(base.run.run_id, 1, base.durable_next_event_id - 1)
+            last, later = await self._later_runs(namespace, execution.workflow_id, base.run.run_id, events)
+            unchanged = versions == (base.version, current.version) and not (base.evicted or current.evicted)
+            if unchanged and self._runs.get_current(namespace, execution.workflow_id) is current:
+                request.workflow_execution.run_id = base.run.run_id
+                return await self._reset(current, events[: point - 1], events[point - 1 :] + later, last == current.run.run_id, request)
+        raise unavailable("the workflow goes on all the time; try again")
+
+    async def _later_runs(
+        self, namespace: str, workflow_id: str, run_id: str, events: list[HistoryEvent]
+    ) -> tuple[str, list[HistoryEvent]]:
+        """The last of the runs that continue this one, and the events of all of them."""
+        later: _Events = []
+        while events[-1].event_type == codes.WORKFLOW_CONTINUED:
+            run_id = events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+            live = await self._runs.find(namespace, workflow_id, run_id)
+            await self._transactions.settled(live)
+            events = await self._history.events(run_id, 1, live.durable_next_event_id - 1)
+            later.extend(events)
+        return run_id, later
+
+    async def _reset(
+        self,
+        current: LiveRun,
+        kept: list[HistoryEvent],
+        dropped: list[HistoryEvent],
+        continues: bool,
+        request: ResetWorkflowExecutionRequest,
+    ) -> ResetWorkflowExecutionResponse:
+        environment = self._transactions.environment
+        environment.begin()
+        try:
+            outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment)
+        except RpcError:
+            environment.release_reserved()
+            raise
+        except Exception as error:
+            environment.release_reserved()
+            raise self._transactions.broken(request, current, error) from error
+        live = LiveRun(outcome.run, 0)
+        self._runs.add(live, current=True)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transactions.submit(live, outcome, future, current_row(outcome.run, current.run))
+        await future
+        return ResetWorkflowExecutionResponse(run_id=outcome.run.run_id)

@@ -1,0 +1,16 @@
+"""What operators do to workflows: RPCs of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
+
+
+class OperationRpcs(Protocol):
+    """What operators do to workflows."""
+
+    def reset_workflow_execution(self, request: ResetWorkflowExecutionRequest, /) -> Coroutine[Any, Any, ResetWorkflowExecutionResponse]:
+        """Begins a run again at one of its workflow tasks, as a new run; the current one is terminated if it is open."""
+        ...
