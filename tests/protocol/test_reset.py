@@ -80,10 +80,10 @@ async def test_a_finished_workflow_goes_on_from_a_workflow_task(client: Client, 
 async def test_an_open_run_is_terminated_and_the_new_one_hears_its_signals(client: Client, worker: Workers) -> None:
     async with worker([Steps], [note]) as running:
         handle = await client.start_workflow(Steps.run, 2, id=str(uuid.uuid4()), task_queue=running.task_queue)
-        await handle.signal(Steps.add, "one")
-        request = reset(handle, 4)
         while len(await kinds(handle)) < 5:
             pass
+        await handle.signal(Steps.add, "one")
+        request = reset(handle, 4)
         reply = await client.workflow_service.reset_workflow_execution(request)
         assert (await client.workflow_service.reset_workflow_execution(request)).run_id == reply.run_id
         old = await client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).describe()
@@ -104,6 +104,8 @@ async def test_an_open_run_is_terminated_and_the_new_one_hears_its_signals(clien
 async def test_signals_that_are_left_out_do_not_happen_again(client: Client, worker: Workers) -> None:
     async with worker([Steps], [note]) as running:
         handle = await client.start_workflow(Steps.run, 1, id=str(uuid.uuid4()), task_queue=running.task_queue)
+        while len(await kinds(handle)) < 5:
+            pass
         await handle.signal(Steps.add, "sent")
         await handle.result()
         excluded = [ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL]
