@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from perdure import WorkflowClient, WorkflowContext, workflow
+from perdure.storage import SQLiteStorage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -140,7 +141,8 @@ async def test_read_only_directory(tmp_path: Path) -> None:
     assert error == "StorageError" and "<path>" in text
 
 
-async def test_second_process_on_the_same_file(tmp_path: Path) -> None:
+async def test_second_process_where_something_else_holds_the_file(tmp_path: Path) -> None:
+    """A second client joins the first; a storage that no engine serves cannot be joined, and says so."""
     url = f"sqlite:///{tmp_path}/app.db"
     program = f"""
 import asyncio, perdure
@@ -151,8 +153,11 @@ async def main():
         print(error)
 asyncio.run(main())
 """
-    async with connect(url) as client:
+    storage = SQLiteStorage(tmp_path / "app.db")
+    storage.open()
+    try:
         other = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
         said = (await other.communicate())[0].decode().strip()
         assert said == f"{tmp_path}/app.db is open in process {os.getpid()}: stop it, or use another file."
-        await client.start_workflow(nothing, id="undisturbed")
+    finally:
+        storage.close()

@@ -1,7 +1,8 @@
 """The process that `test_kill_loop` kills: engine, worker and client with a mixed load on one SQLite file.
 
 What was acknowledged goes into the journal at once, one JSON object per line; so does each run of an activity, by the activity
-itself. `work` goes on with what the journal has begun and begins more until it is killed; `finish` only goes on, and ends.
+itself. `work` goes on with what the journal has begun and begins more until it is killed; `finish` only goes on, and ends. The last
+argument is where it begins to number its workflows: several such processes may share a file.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ async def drive(client: WorkflowClient, journal: Journal, name: str) -> None:
     journal.write("result", name, await handle.result())
 
 
-async def main(url: str, path: str, mode: str) -> None:
+async def main(url: str, path: str, mode: str, first: str = "1") -> None:
     journal = Journal(path)
     mixed_load.journal = lambda *entry: journal.write("run", os.getpid(), *entry)
     async with WorkflowClient.connect(url) as client, WorkflowWorker(client, workflows=WORKFLOWS, activities=ACTIVITIES):
         journal.write("ready", os.getpid())
         left = iter([name for name in journal.begun if name not in journal.done])
-        new = (f"{kind}-{number}" for number in itertools.count(len(journal.begun) // len(KINDS) + 1) for kind in KINDS)
+        new = (f"{kind}-{number}" for number in itertools.count(len(journal.begun) // len(KINDS) + int(first)) for kind in KINDS)
 
         async def lane() -> None:
             for name in left:

@@ -7,6 +7,7 @@ Every workflow's result follows from its arguments and the signals that were ack
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowClie
 QUICK = RetryPolicy(initial_interval=0.01, maximum_interval=0.05)  # type: ignore[arg-type]
 ONCE = RetryPolicy(maximum_attempts=1)
 SIGNALS_EACH = 6
+ATTEMPT_SECONDS = float(os.environ.get("PERDURE_ATTEMPT_SECONDS", "60"))
+"""After which an attempt is given up: where the engine's own process runs it, that is known before."""
 
 journal: Callable[..., None] = lambda *entry: None  # noqa: E731 - replaced by the test
 """Hears of each run of an activity: workflow id, activity id, attempt, name."""
@@ -24,19 +27,19 @@ def _note(ctx: ActivityContext, name: str) -> None:
     journal(ctx.workflow_id, ctx.run_id, ctx.activity_id, ctx.attempt, name)
 
 
-@activity(retry_policy=QUICK, start_to_close_timeout=60)
+@activity(retry_policy=QUICK, start_to_close_timeout=ATTEMPT_SECONDS)
 async def double(ctx: ActivityContext, number: int) -> int:
     _note(ctx, "double")
     return 2 * number
 
 
-@activity(retry_policy=QUICK, start_to_close_timeout=60)
+@activity(retry_policy=QUICK, start_to_close_timeout=ATTEMPT_SECONDS)
 def double_in_thread(ctx: ActivityContext, number: int) -> int:
     _note(ctx, "double_in_thread")
     return 2 * number
 
 
-@activity(retry_policy=QUICK, start_to_close_timeout=60)
+@activity(retry_policy=QUICK, start_to_close_timeout=ATTEMPT_SECONDS)
 async def fails_twice(ctx: ActivityContext, number: int) -> int:
     _note(ctx, "fails_twice")
     if ctx.attempt <= 2:
@@ -44,7 +47,7 @@ async def fails_twice(ctx: ActivityContext, number: int) -> int:
     return number
 
 
-@activity(retry_policy=QUICK, start_to_close_timeout=60, heartbeat_timeout=30)
+@activity(retry_policy=QUICK, start_to_close_timeout=ATTEMPT_SECONDS, heartbeat_timeout=30)
 async def counts(ctx: ActivityContext, last: int) -> int:
     _note(ctx, "counts")
     first = ctx.last_heartbeat(int) or 0
@@ -54,7 +57,7 @@ async def counts(ctx: ActivityContext, last: int) -> int:
     return last
 
 
-@activity(retry_policy=ONCE, start_to_close_timeout=60)
+@activity(retry_policy=ONCE, start_to_close_timeout=ATTEMPT_SECONDS)
 async def once(ctx: ActivityContext, number: int) -> int:
     _note(ctx, "once")
     await asyncio.sleep(0.002)

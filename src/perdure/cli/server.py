@@ -145,13 +145,13 @@ async def _serve_until_stopped(serving: Serving) -> None:
     from perdure.worker.stop_signals import stop_signals
 
     stopped = asyncio.Event()
-    engine = await open_own_engine(serving.url, namespaces=serving.namespaces)
+    owned = await open_own_engine(serving.url, namespaces=serving.namespaces)
     try:
-        served = Server(engine, serving.options)
+        served = Server(owned.engine, serving.options)
         await served.start()
         with stop_signals(stopped.set):
             click.echo(f"perdure server: gRPC on {served.address}, engine {serving.url}; Ctrl-C stops it")
             await stopped.wait()
             await served.stop()
     finally:
-        await engine.close()
+        await owned.close()

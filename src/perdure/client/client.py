@@ -71,7 +71,7 @@ class WorkflowClient(Starts):
 
         Raises:
             UnknownEngine: the URL names no engine.
-            StorageError: the storage cannot be opened (StorageLocked: another process has it open).
+            StorageError: the storage cannot be opened (StorageLocked: another process has it open, and it cannot be joined).
         """
 
         async def open_client() -> WorkflowClient:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
+
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
@@ -98,6 +101,15 @@ class Engine:
         """Answers every poll and every wait for news, and later ones at once; everything else goes on."""
         self.matching.close()
         self.history.close()
+
+    def return_task(self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, response: Any) -> None:
+        """A poll's answer did not reach its worker: the task goes to another, or is ready again."""
+        name = request.task_queue.name
+        if isinstance(request, PollActivityTaskQueueRequest):
+            key = QueueKey(TaskKind.ACTIVITY, request.namespace, name)
+        else:  # the poller of a sticky queue is gone: never there again
+            key = QueueKey(TaskKind.WORKFLOW, request.namespace, request.task_queue.normal_name or name)
+        self.dispatch.take_back(self.matching.queue(key), response)
 
     async def close(self) -> None:
         """Ends every poll and wait, writes what is under way, and gives the storage up. Closing twice is no error."""

@@ -1,7 +1,8 @@
 """From a URL to a `WorkflowService`. Connections to one URL share one engine, per process and event loop.
 
 The engine opens with the first connection and closes with the last: a client and a worker beside it, or two clients, speak to the same
-one. `memory://` is a new engine for each connection; `memory://name` is shared like a file.
+one. `memory://` is a new engine for each connection; `memory://name` is shared like a file. A file that another process (or another
+event loop of this one) has open is joined there: see `perdure.service.local`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ from perdure.service.contract import WorkflowService
 if TYPE_CHECKING:
     from perdure.engine import Engine
 
-__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "connect", "engine_url", "open_own_engine"]
+__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "Owned", "connect", "engine_url", "open_own_engine"]
 
 DEFAULT_URL = "sqlite:///perdure.db"
 ENGINE_VARIABLE = "PERDURE_ENGINE"
@@ -47,12 +48,49 @@ class Connection:
         return f"<Connection {self.url}{' closed' if self._closed else ''}>"
 
 
+class Owned(NamedTuple):
+    """An engine, and how to close it with all that hangs on it."""
+
+    engine: Engine
+    close: Callable[[], Awaitable[None]]
+
+
+class _Opened(Protocol):
+    """What gives the service to every user of a URL."""
+
+    engine: Engine | None
+    """None: it is another process's."""
+
+    @property
+    def closed(self) -> bool: ...
+    def service(self) -> WorkflowService: ...
+    async def close(self) -> None: ...
+
+
+class _InMemory:
+    """An engine that only this event loop can reach."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine: Engine | None = engine
+        self._engine = engine
+
+    @property
+    def closed(self) -> bool:
+        return self._engine.closed
+
+    def service(self) -> WorkflowService:
+        return self._engine.frontend(in_process=True)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+
 class _Shared:
-    """One engine and its users. The lock makes opening and closing wait for each other."""
+    """What is open, and its users. The lock makes opening and closing wait for each other."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.engine: Engine | None = None
+        self.opened: _Opened | None = None
         self.users = 0
 
 
@@ -69,29 +107,29 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
 
     Raises:
         UnknownEngine: the URL names no engine.
-        StorageError: the storage cannot be opened (StorageLocked: another process has it open).
+        StorageError: the storage cannot be opened (StorageLocked: another process has it open and cannot be joined; the message says why).
     """
     url = engine_url(url)
     key = _key(url)
     if key is None:
-        engine = await _open(url, clock)
-        return Connection(url, engine.frontend(in_process=True), engine.close)
+        alone = await _open(url, clock)
+        return Connection(url, alone.service(), alone.close)
     shared = _engines.setdefault(asyncio.get_running_loop(), {}).setdefault(key, _Shared())
     async with shared.lock:
-        if shared.engine is None or shared.engine.closed:
-            shared.engine = await _open(url, clock)
+        if shared.opened is None or shared.opened.closed:
+            shared.opened = await _open(url, clock)
             shared.users = 0
         shared.users += 1
-        service = shared.engine.frontend(in_process=True)
+        service = shared.opened.service()
     return Connection(url, service, lambda: _release(shared))
 
 
 async def _release(shared: _Shared) -> None:
     async with shared.lock:
         shared.users -= 1
-        if shared.users == 0 and shared.engine is not None:
-            engine, shared.engine = shared.engine, None
-            await engine.close()
+        if shared.users == 0 and shared.opened is not None:
+            opened, shared.opened = shared.opened, None
+            await opened.close()
 
 
 def _key(url: str) -> str | None:
@@ -106,10 +144,14 @@ def _key(url: str) -> str | None:
     if scheme == "memory":
         name = rest.strip("/")
         return f"memory://{name}" if name else None
-    path = unquote(urlsplit(url).path.removeprefix("/"))
-    if path == ":memory:":
+    if unquote(urlsplit(url).path) == "/:memory:":
         raise UnknownEngine("for an engine in memory say memory://")
-    return f"sqlite:{os.path.realpath(path)}"
+    return f"sqlite:{_path(url)}"
+
+
+def _path(url: str) -> str:
+    """The file of a SQLite URL: one name, whichever way it is named."""
+    return os.path.realpath(unquote(urlsplit(url).path.removeprefix("/")))
 
 
 def _file_url(wrong: str) -> str:
@@ -120,20 +162,30 @@ def _file_url(wrong: str) -> str:
     return f"sqlite:///{path.lstrip('/')}" if meant and path else DEFAULT_URL
 
 
-async def open_own_engine(url: str, *, clock: Clock | None = None, namespaces: Sequence[str] = ("default",)) -> Engine:
-    """The engine that `url` names, shared with nobody in this process: for who serves it to others, and closes it.
+async def open_own_engine(url: str, *, clock: Clock | None = None, namespaces: Sequence[str] = ("default",)) -> Owned:
+    """The engine that `url` names, shared with no other connection of this event loop: for who serves it to others, and closes it.
 
     Raises:
         UnknownEngine: the URL names no engine.
         StorageError: the storage cannot be opened (StorageLocked: somebody has it open).
     """
     _key(url)
-    return await _open(url, clock, namespaces)
+    opened = await _open(url, clock, namespaces, own=True)
+    assert opened.engine is not None
+    return Owned(opened.engine, opened.close)
 
 
-async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("default",)) -> Engine:
-    from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
+async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("default",), *, own: bool = False) -> _Opened:
+    # Imported here, so that a program that never connects does not load the engine.
     from perdure.storage import MemoryStorage, storage_for_url
 
-    storage = MemoryStorage() if url.startswith("memory://") else storage_for_url(url)
-    return await open_engine(storage, clock=clock, namespaces=namespaces)
+    if url.startswith("memory://"):
+        from perdure.engine import open_engine
+
+        return _InMemory(await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces))
+    from perdure.service.local.shared_file import SharedFile
+
+    storage_for_url(url)  # refuses what is not understood
+    file = SharedFile(_path(url), clock, namespaces)
+    await file.open(own=own)
+    return file

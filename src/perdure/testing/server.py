@@ -27,13 +27,13 @@ async def server(
         ServerStartFailed: the port is taken.
         StorageError: the storage cannot be opened.
     """
-    engine = await open_own_engine(url, clock=clock, namespaces=namespaces)
+    owned = await open_own_engine(url, clock=clock, namespaces=namespaces)
     try:
-        served = Server(engine, ServerOptions(port=port))
+        served = Server(owned.engine, ServerOptions(port=port))
         await served.start()
         try:
             yield served.address
         finally:
             await served.stop(GRACE_SECONDS)
     finally:
-        await engine.close()
+        await owned.close()

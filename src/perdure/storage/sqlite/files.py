@@ -1,8 +1,8 @@
 """The files of a SQLite storage: where they are, who may read them, and the lock that keeps a second process out.
 
 The lock is an advisory one on a file of its own, beside the database: it goes with the process that holds it, however
-that dies. The database file itself is never opened here while SQLite has it: closing any descriptor of it would drop
-SQLite's own locks.
+that dies. Its text says which process that is, and what that one has to tell others about the file. The database file
+itself is never opened here while SQLite has it: closing any descriptor of it would drop SQLite's own locks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import weakref
 from pathlib import Path
+from typing import NamedTuple
 
 from perdure.model.errors import StorageError, StorageLocked
 
@@ -20,6 +21,7 @@ else:
     import fcntl
 
 LOCK_SUFFIX = "-lock"
+LOCK_BYTES_MAX = 4096
 PRIVATE = 0o600
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -65,6 +67,26 @@ def file_sizes(path: str) -> dict[str, int]:
     return {name: file.stat().st_size for name, file in beside.items() if file.exists()}
 
 
+class Holder(NamedTuple):
+    """What the lock's file says of the process that holds the lock (or held it last)."""
+
+    pid: int
+    note: str
+    """What it has to tell (`FileLock.announce`); empty: nothing."""
+
+
+def read_holder(database: str) -> Holder | None:
+    """Who holds a database; None if nobody ever did, or the file is being written at this moment."""
+    try:
+        with open(database + LOCK_SUFFIX, "rb", buffering=0) as file:
+            file.seek(1)  # the first byte is what Windows locks, against reading too
+            text = file.read(LOCK_BYTES_MAX).decode("utf-8", "replace")
+    except OSError:
+        return None
+    pid, _, note = text.rstrip("\n").partition(" ")
+    return Holder(int(pid), note.strip()) if text.endswith("\n") and pid.isdigit() else None
+
+
 class FileLock:
     """Held from `acquire` until `release` or the end of the process; the file names the process that holds it."""
 
@@ -72,6 +94,13 @@ class FileLock:
         self._database = database
         self._path = database + LOCK_SUFFIX
         self._descriptor: int | None = None
+        self._note = ""
+
+    def announce(self, note: str) -> None:
+        """One line for those who find the lock held: at once if it is held, otherwise as soon as it is."""
+        self._note = note
+        if self._descriptor is not None:
+            self._write(self._descriptor)
 
     def acquire(self) -> None:
         """Takes the lock.
@@ -83,19 +112,21 @@ class FileLock:
         try:
             _lock(descriptor)
         except OSError as error:
-            holder = os.pread(descriptor, 32, 1).decode("ascii", "replace").strip() if sys.platform != "win32" else ""
             os.close(descriptor)
-            raise StorageLocked(self._refusal(holder)) from error
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, f" {os.getpid()}\n".encode())
+            raise StorageLocked(self._refusal(read_holder(self._database))) from error
+        self._write(descriptor)
         self._descriptor = descriptor
         _held.add(self)
 
-    def _refusal(self, holder: str) -> str:
-        if holder == str(os.getpid()):
-            return f"This process ({holder}) already has {self._database} open: share its client, or use another file."
-        who = f"process {holder}" if holder else "another process"
+    def _write(self, descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f" {os.getpid()} {self._note}".rstrip().encode() + b"\n")
+
+    def _refusal(self, holder: Holder | None) -> str:
+        if holder is not None and holder.pid == os.getpid():
+            return f"This process ({holder.pid}) already has {self._database} open: share its client, or use another file."
+        who = f"process {holder.pid}" if holder is not None else "another process"
         return f"{self._database} is open in {who}: stop it, or use another file."
 
     def release(self) -> None:

@@ -82,6 +82,10 @@ class SQLiteStorage:
                 self._committer.finish()
             self._release()
 
+    def announce(self, note: str) -> None:
+        """Tells those who find the file taken how to reach who has it: one line, which stands until this storage is closed."""
+        self._lock.announce(note)
+
     def _release(self) -> None:
         connection, self._connection, self._committer = self._connection, None, None
         try:
