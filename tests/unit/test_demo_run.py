@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from perdure import UsageError, WorkflowClient
+from perdure import UsageError
+from perdure.cli.main import run
 from perdure.demo.command import run_demo
 from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill, run_import_process
 from perdure.demo.sample import write_sample_csv
 from perdure.patterns.batch import ImportReport, Progress
+from perdure.storage import storage_for_url
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,10 +109,18 @@ def test_a_file_that_cannot_be_imported_is_refused_in_one_sentence(tmp_path: Pat
 
 async def test_an_engine_that_is_taken_is_named(tmp_path: Path) -> None:
     work = work_in(tmp_path, 1)
-    async with WorkflowClient.connect(work.engine):
-        with pytest.raises(DemoFailed, match=r"engine\.db") as caught:
-            await asyncio.to_thread(import_with_a_kill, work, Viewer())
+    storage = storage_for_url(work.engine)
+    storage.open()
+    with closing(storage), pytest.raises(DemoFailed, match=r"engine\.db") as caught:
+        await asyncio.to_thread(import_with_a_kill, work, Viewer())
     assert caught.value.exit_code == 3
+
+
+def test_an_engine_that_does_not_exist_is_refused_before_anything_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--engine", "nonsense://x"]) == 2
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("Error: there is no engine for nonsense:// in this release")
 
 
 def test_an_engine_that_keeps_nothing_is_refused(tmp_path: Path) -> None:

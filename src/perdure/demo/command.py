@@ -20,6 +20,7 @@ from perdure.demo.killing import Counts, Outcome, Work, count, import_with_a_kil
 from perdure.demo.ordering import HistoryLine, Ordered, run_orders
 from perdure.demo.sample import sample_csv
 from perdure.patterns.batch import COMPLETED, ImportReport, Progress
+from perdure.service.connect import check_engine_url
 
 HOW_ONCE = """\
    How is a row not stored twice? Every 200 rows are stored in one SQLite transaction
@@ -37,6 +38,7 @@ def run_demo(engine: str, csv: Path | None, as_json: bool) -> int:
     """Show the demo, or print its figures as one JSON object; the command's exit code."""
     if engine.startswith("memory:"):
         raise UsageError("memory:// keeps nothing when its process is killed, which the demo does: give --engine sqlite:///FILE.")
+    check_engine_url(engine)
     console = Console(stderr=as_json, quiet=as_json, highlight=False, soft_wrap=True)
     logger = logging.getLogger("perdure")
     level = logger.level

@@ -22,7 +22,7 @@ from perdure.service.contract import WorkflowService
 if TYPE_CHECKING:
     from perdure.engine import Engine
 
-__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "Owned", "connect", "engine_url", "open_own_engine"]
+__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "Owned", "check_engine_url", "connect", "engine_url", "open_own_engine"]
 
 DEFAULT_URL = "sqlite:///perdure.db"
 ENGINE_VARIABLE = "PERDURE_ENGINE"
@@ -102,6 +102,15 @@ def engine_url(url: str | None) -> str:
     return url or os.environ.get(ENGINE_VARIABLE) or DEFAULT_URL
 
 
+def check_engine_url(url: str) -> None:
+    """Raises UnknownEngine or StorageError when `url` cannot name an engine; opens nothing."""
+    key = _key(url)
+    if key is not None and key.startswith("sqlite:"):
+        from perdure.storage import storage_for_url
+
+        storage_for_url(url)
+
+
 async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
     """Opens the engine that `url` names, or joins it when this process has it open already.
 
@@ -177,7 +186,7 @@ async def open_own_engine(url: str, *, clock: Clock | None = None, namespaces: S
 
 async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("default",), *, own: bool = False) -> _Opened:
     # Imported here, so that a program that never connects does not load the engine.
-    from perdure.storage import MemoryStorage, storage_for_url
+    from perdure.storage import MemoryStorage
 
     if url.startswith("memory://"):
         from perdure.engine import open_engine
@@ -185,7 +194,7 @@ async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("def
         return _InMemory(await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces))
     from perdure.service.local.shared_file import SharedFile
 
-    storage_for_url(url)  # refuses what is not understood
+    check_engine_url(url)
     file = SharedFile(_path(url), clock, namespaces)
     await file.open(own=own)
     return file
