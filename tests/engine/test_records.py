@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
 import pytest
 
 from perdure.engine.engine import Engine, open_engine
 from perdure.engine.records import Conflict
 from perdure.model.rpc import RpcError, StatusCode
-from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
+from perdure.storage import MemoryStorage
 from perdure.storage.contract import Committed, Record, RecordWrite
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Engine]:
-    storage: WorkflowStorage = MemoryStorage() if request.param == "memory" else SQLiteStorage(tmp_path / "runs.db")
-    engine = await open_engine(storage)
-    yield engine
-    await engine.close()
 
 
 async def test_what_was_put_is_read(engine: Engine) -> None:

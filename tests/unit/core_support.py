@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType as E
-from temporalio.api.enums.v1 import TaskQueueKind, TimeoutType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueKind, TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import (
@@ -45,6 +45,7 @@ from perdure.engine.core import (
 )
 from perdure.engine.core.reset import check_reset, reset
 
+KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 SECOND = 1_000_000_000
 BEGIN = 1_800_000_000 * SECOND
 
@@ -81,6 +82,9 @@ class FakeEnv:
 
     def random(self) -> float:
         return self._random.random()
+
+    def search_attributes(self, namespace: str) -> dict[str, int]:
+        return dict.fromkeys(("x", "y", "Kind"), KEYWORD)
 
     def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Poller | None:
         return Poller(in_process=self.in_process) if (kind, queue) in self.polled else None

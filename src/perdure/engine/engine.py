@@ -25,6 +25,7 @@ from perdure.engine.frontend import Frontend
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
+from perdure.engine.namespaces import Namespaces
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
 from perdure.engine.records import Records
@@ -42,19 +43,19 @@ logger = logging.getLogger("perdure.engine")
 class Engine:
     """An engine on one storage. Make one with `open_engine`; it belongs to the event loop that opened it."""
 
-    def __init__(self, storage: WorkflowStorage, clock: Clock, incarnation: int, namespaces: Sequence[str]) -> None:
+    def __init__(self, storage: WorkflowStorage, clock: Clock, incarnation: int) -> None:
         self.storage = storage
         self.clock = clock
         self.incarnation = incarnation
         """How often an engine has been opened on this storage."""
-        self.namespaces = frozenset(namespaces)
         self.closed = False
         self.reader = Reader(storage)
         self.runs = LiveRuns(self.reader, self._forget_lost_worker)
         self.committer = Committer(storage)
         self.records = Records(self.reader, self.committer)
+        self.namespaces = Namespaces(self.records)
         self.dispatch = Dispatch(clock, self.runs)
-        environment = Environment(clock, incarnation)
+        environment = Environment(clock, incarnation, self.namespaces)
         self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
@@ -62,7 +63,7 @@ class Engine:
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
         self.resets = Resets(self.runs, self.transactions, self.history)
-        self.starts = Starts(self.runs, self.transactions, self.matching, clock)
+        self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
 
     def __repr__(self) -> str:
@@ -147,8 +148,9 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
             raise
 
     incarnation = await loop.run_in_executor(None, take) if storage.blocking else take()
-    engine = Engine(storage, clock or SystemClock(), incarnation, namespaces)
+    engine = Engine(storage, clock or SystemClock(), incarnation)
     try:
+        await engine.namespaces.open(namespaces)
         await recover(engine)
     except BaseException:
         await engine.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 from perdure.engine.core import TaskKind
+from perdure.engine.core.search_attributes import Types
 from perdure.engine.matching import Matching, Poller
+from perdure.engine.namespaces import Namespaces
 from perdure.model.clock import Clock
 from perdure.model.ids import new_run_id, uuid4_text
 
@@ -16,8 +18,9 @@ CORRECTION_NS_MAX = 1_000_000_000
 class Environment:
     """One per engine; `begin` opens each request with a fresh `now`."""
 
-    def __init__(self, clock: Clock, incarnation: int) -> None:
+    def __init__(self, clock: Clock, incarnation: int, namespaces: Namespaces) -> None:
         self._clock = clock
+        self._namespaces = namespaces
         self.incarnation = incarnation
         self.now = clock.now()
         self.matching: Matching | None = None
@@ -33,6 +36,10 @@ class Environment:
         if now > self.now or self.now - now > CORRECTION_NS_MAX:
             self.now = now
         self._reserved.clear()
+
+    def search_attributes(self, namespace: str) -> Types:
+        """A namespace's own search attributes."""
+        return self._namespaces.get(namespace).attributes
 
     def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Poller | None:
         """A poller of the queue that waits now, taken out of it; None if none does."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
+from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
+from perdure.engine.calls.search_attributes import SearchAttributeCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
@@ -18,6 +20,8 @@ from perdure.engine.calls.workflows import WorkflowCalls
 
 class Frontend(
     SystemCalls,
+    NamespaceCalls,
+    SearchAttributeCalls,
     WorkflowCalls,
     WorkflowTaskCalls,
     ActivityCalls,

@@ -17,9 +17,10 @@ from google.protobuf.message import Message
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
 
 from perdure.engine.back_pressure import make_room, make_way
-from perdure.engine.core import Outcome, StartDecision, current_run, decide_start, existing_reply, start, validate_start
+from perdure.engine.core import Outcome, StartDecision, check_attributes, current_run, decide_start, existing_reply, start, validate_start
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching
+from perdure.engine.namespaces import Namespaces
 from perdure.engine.transactions import StaleRun, Transactions, current_row
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, unavailable
@@ -33,10 +34,11 @@ ATTEMPTS_MAX = 10
 class Starts:
     """StartWorkflowExecution and SignalWithStartWorkflowExecution."""
 
-    def __init__(self, runs: LiveRuns, transactions: Transactions, matching: Matching, clock: Clock) -> None:
+    def __init__(self, runs: LiveRuns, transactions: Transactions, matching: Matching, clock: Clock, namespaces: Namespaces) -> None:
         self._runs = runs
         self._matching = matching
         self._clock = clock
+        self._namespaces = namespaces
         self._transactions = transactions
 
     async def start(self, request: StartRequest) -> Message:
@@ -46,6 +48,8 @@ class Starts:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
         """
         validate_start(request)
+        if request.HasField("search_attributes"):
+            check_attributes(request, self._namespaces.get(request.namespace).attributes)
         queue = self._matching.find_workflows(request.namespace, request.task_queue.name)
         if queue is not None and queue.is_crowded():
             await make_way(queue, self._clock)

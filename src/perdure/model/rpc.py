@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.message import Message
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import NamespaceState, ResourceExhaustedCause
 from temporalio.api.errordetails.v1 import (
+    NamespaceAlreadyExistsFailure,
+    NamespaceInvalidStateFailure,
     NamespaceNotFoundFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
@@ -26,7 +30,9 @@ __all__ = [
     "failed_precondition",
     "internal",
     "invalid_argument",
+    "namespace_exists",
     "namespace_not_found",
+    "namespace_state",
     "not_found",
     "query_failed",
     "resource_exhausted",
@@ -65,6 +71,16 @@ def not_found(message: str, detail: Message | None = None) -> RpcError:
 
 def namespace_not_found(namespace: str) -> RpcError:
     return not_found(f"Namespace {namespace} is not found.", NamespaceNotFoundFailure(namespace=namespace))
+
+
+def namespace_exists(namespace: str) -> RpcError:
+    return already_exists(f"Namespace already exists: {namespace}.", NamespaceAlreadyExistsFailure())
+
+
+def namespace_state(namespace: str, state: NamespaceState.ValueType, allowed: Sequence[NamespaceState.ValueType]) -> RpcError:
+    found, *wanted = (NamespaceState.Name(each).removeprefix("NAMESPACE_STATE_").title() for each in (state, *allowed))
+    detail = NamespaceInvalidStateFailure(namespace=namespace, state=state, allowed_states=allowed)
+    return failed_precondition(f"Namespace has invalid state: {found}. Must be {' or '.join(wanted)}.", detail)
 
 
 def already_exists(message: str, detail: Message | None = None) -> RpcError:

@@ -10,7 +10,9 @@ from typing import Protocol, runtime_checkable
 
 from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
+from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
+from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
@@ -22,6 +24,8 @@ __all__ = ["WorkflowService"]
 @runtime_checkable
 class WorkflowService(
     SystemRpcs,
+    NamespaceRpcs,
+    SearchAttributeRpcs,
     WorkflowRpcs,
     WorkflowTaskRpcs,
     ActivityRpcs,

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from temporalio.api.enums.v1 import NamespaceState
+
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import TaskKind
 from perdure.engine.core.tokens import ACTIVITY, decode_token, names_run, token_run_id
@@ -15,7 +17,7 @@ from perdure.engine.matching import QueueKey
 from perdure.engine.transactions import StaleRun
 from perdure.model.errors import StorageError
 from perdure.model.ids import uuid4_text
-from perdure.model.rpc import RpcError, internal, invalid_argument, namespace_not_found, unavailable
+from perdure.model.rpc import RpcError, internal, invalid_argument, namespace_not_found, namespace_state, unavailable
 
 if TYPE_CHECKING:
     from perdure.engine.engine import Engine
@@ -76,12 +78,19 @@ class Calls:
     def __init__(self, engine: Engine, in_process: bool) -> None:
         self.engine = engine
         self._in_process = in_process
+        self._namespaces = engine.namespaces.by_name
+        self._deprecated = engine.namespaces.deprecated
 
     def _namespace(self, namespace: str) -> None:
-        if namespace not in self.engine.namespaces:
+        if namespace not in self._namespaces:
             if not namespace:
                 raise invalid_argument("Namespace not set on request.")
             raise namespace_not_found(namespace)
+
+    def _namespace_for_starts(self, namespace: str) -> None:
+        self._namespace(namespace)
+        if self._deprecated and namespace in self._deprecated:
+            raise namespace_state(namespace, NamespaceState.NAMESPACE_STATE_DEPRECATED, [NamespaceState.NAMESPACE_STATE_REGISTERED])
 
     def _polled_queue(self, kind: TaskKind, namespace: str, name: str) -> QueueKey:
         self._namespace(namespace)

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from temporalio.api.enums.v1 import NamespaceState
+from contextlib import suppress
+from typing import Final
+
+from temporalio.api.namespace.v1 import NamespaceInfo
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
-    DescribeNamespaceResponse,
+    GetClusterInfoRequest,
+    GetClusterInfoResponse,
     GetSystemInfoRequest,
     GetSystemInfoResponse,
 )
 
 from perdure.engine.calls.base import Calls, rpc
+from perdure.engine.core import limits
+from perdure.engine.records import Conflict, Records
+from perdure.model.ids import uuid4_text
 
-SERVER_VERSION = "1.32.0"
+SERVER_VERSION: Final = "1.32.0"
 """Of Temporal's server, whose behaviour this engine follows."""
+
+_SDKS: Final = ("cli", "dotnet", "go", "java", "php", "python", "ruby", "server", "typescript")
+SUPPORTED_CLIENTS: Final = {"temporal-ui": "<3.0.0", **{f"temporal-{name}": "<2.0.0" for name in _SDKS}}
+
+
+def describe_abilities(info: NamespaceInfo) -> None:
+    """What this engine can do in a namespace: flags say only what is true."""
+    able = info.capabilities
+    able.reported_problems_search_attribute = True
+    info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
+    info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX
+
+
+async def _cluster_id(records: Records) -> str:
+    """Of what the storage holds: made when somebody asks for the first time."""
+    while True:
+        known = await records.get("cluster", "", "id")
+        if known is not None:
+            return known.data.decode()
+        with suppress(Conflict):
+            await records.put("cluster", "", "id", uuid4_text().encode(), expected_version=0)
 
 
 class SystemCalls(Calls):
@@ -33,10 +60,16 @@ class SystemCalls(Calls):
         return response
 
     @rpc
-    async def describe_namespace(self, request: DescribeNamespaceRequest) -> DescribeNamespaceResponse:
-        """A namespace's settings."""
-        self._namespace(request.namespace)
-        response = DescribeNamespaceResponse()
-        response.namespace_info.name = request.namespace
-        response.namespace_info.state = NamespaceState.NAMESPACE_STATE_REGISTERED
+    async def get_cluster_info(self, request: GetClusterInfoRequest) -> GetClusterInfoResponse:
+        """Which server this is, and what it keeps things in."""
+        store = self.engine.storage.url.partition(":")[0]
+        response = GetClusterInfoResponse(
+            server_version=SERVER_VERSION, cluster_id=await _cluster_id(self.engine.records), cluster_name="active"
+        )
+        response.supported_clients.update(SUPPORTED_CLIENTS)
+        response.version_info.current.version = SERVER_VERSION
+        response.history_shard_count = 1
+        response.persistence_store = response.visibility_store = store
+        response.initial_failover_version = 1
+        response.failover_version_increment = 10
         return response

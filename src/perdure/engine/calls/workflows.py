@@ -35,7 +35,7 @@ class WorkflowCalls(Calls):
     @rpc
     def start_workflow_execution(self, request: StartWorkflowExecutionRequest) -> Awaitable[StartWorkflowExecutionResponse]:
         """Starts a workflow; durable when it returns."""
-        self._namespace(request.namespace)
+        self._namespace_for_starts(request.namespace)
         return cast(Awaitable[StartWorkflowExecutionResponse], self.engine.starts.start(request))
 
     @rpc
@@ -43,7 +43,7 @@ class WorkflowCalls(Calls):
         self, request: SignalWithStartWorkflowExecutionRequest
     ) -> Awaitable[SignalWithStartWorkflowExecutionResponse]:
         """Signals the running workflow of this id, or starts one that begins with the signal."""
-        self._namespace(request.namespace)
+        self._namespace_for_starts(request.namespace)
         return cast(Awaitable[SignalWithStartWorkflowExecutionResponse], self.engine.starts.start(request))
 
     @rpc

@@ -18,8 +18,8 @@ from perdure.engine.core.apply import closed
 from perdure.engine.core.closing import void
 from perdure.engine.core.continuing import continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
-from perdure.engine.core.start import attributes_complaint
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.upsert_commands import check_attributes
 from perdure.model.framing import framed, tag
 
 _RESULT: Final = tag(WorkflowExecutionCompletedEventAttributes, "result")
@@ -99,9 +99,8 @@ def check_continue(plan: Plan, command: Command) -> None:
         raise Refused(codes.BAD_CONTINUE_AS_NEW, wrong)
     if a.cron_schedule:
         raise Refused(codes.FEATURE_DISABLED, "this engine does not run cron schedules")
-    attributes = attributes_complaint(dict(a.search_attributes.indexed_fields)) if a.HasField("search_attributes") else ""
-    if attributes:
-        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, attributes, terminate=True)
+    if a.HasField("search_attributes"):
+        check_attributes(plan, a.search_attributes.indexed_fields)
     if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
         message = "ContinueAsNewWorkflowExecutionCommandAttributes. Input or Memo exceeds size limit."
         raise Refused(codes.BAD_CONTINUE_AS_NEW, message, terminate=True)

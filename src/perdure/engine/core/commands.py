@@ -19,6 +19,7 @@ from perdure.engine.core import activity_options, codes
 from perdure.engine.core import close_commands as close
 from perdure.engine.core import pending_commands as pending
 from perdure.engine.core import upsert_commands as upserts
+from perdure.engine.core.outcome import Env
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.start import metadata_complaint
 from perdure.engine.core.state import Run
@@ -64,14 +65,14 @@ _UNSUPPORTED: Final[dict[int, str]] = {
 _KNOWN: Final = frozenset((*_CHECKS, *_UNSUPPORTED))
 
 
-def check(run: Run, commands: Iterable[Command], completed_event_id: int) -> Plan:
+def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: Env) -> Plan:
     """Checks all commands of a completion whose event will have the id `completed_event_id`.
 
     Raises:
         RpcError: InvalidArgument for a sequence that is no sequence of commands: the task stays started.
         Refused: for the first command that is wrong.
     """
-    plan = Plan(run, commands, completed_event_id)
+    plan = Plan(run, commands, completed_event_id, env)
     kinds = [command.command_type for command in plan.commands]
     if not _CLOSING.isdisjoint(kinds[:-1]):
         raise invalid_argument("invalid command sequence: a command that closes the workflow must be the last one")

@@ -63,7 +63,7 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     try:
         if request.messages:
             raise Refused(codes.BAD_UPDATE_MESSAGE, "this engine does not support updates")
-        plan = check(run, request.commands, task.started_event_id + 1)
+        plan = check(run, request.commands, task.started_event_id + 1, env)
     except Refused as refused:
         return _refuse(run, request, task, refused, env)
     return _complete(run, request, task, plan, heartbeat, env)

@@ -7,7 +7,7 @@ the error is the answer to the caller once the events are durable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeAlias, overload
 
@@ -59,6 +59,10 @@ class Env(Protocol):
     def new_uuid(self) -> str: ...
     def random(self) -> float:
         """In [0, 1)."""
+        ...
+
+    def search_attributes(self, namespace: str) -> Mapping[str, int]:
+        """A namespace's own search attributes, and their types."""
         ...
 
     def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Reservation | None:

@@ -12,6 +12,7 @@ from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 from perdure.engine.core.activity_options import Options
+from perdure.engine.core.outcome import Env
 from perdure.engine.core.state import Run
 
 
@@ -35,6 +36,7 @@ class Plan:
         "buffered",
         "cancelled",
         "commands",
+        "env",
         "memo_bytes",
         "next_event_id",
         "options",
@@ -44,8 +46,9 @@ class Plan:
         "unfired",
     )
 
-    def __init__(self, run: Run, commands: Iterable[Command], completed_event_id: int) -> None:
+    def __init__(self, run: Run, commands: Iterable[Command], completed_event_id: int, env: Env) -> None:
         self.run = run
+        self.env = env
         self.commands = list(commands)
         self.next_event_id = completed_event_id + 1
         """Of the event of the next command: each has exactly one that is not buffered."""

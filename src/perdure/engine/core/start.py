@@ -29,6 +29,7 @@ from perdure.engine.core.apply import Spans, is_null, run_started
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
+from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_signal, write_signaled
 from perdure.engine.core.state import Run
@@ -101,16 +102,12 @@ def _check_spans(request: StartRequest) -> None:
 
 
 def _check_sizes(request: StartRequest) -> None:
-    if not request.HasField("search_attributes") and request.ByteSize() <= limits.USER_SUMMARY_BYTES_MAX:
+    if request.ByteSize() <= limits.USER_SUMMARY_BYTES_MAX:
         return  # too small for anything in it to be too large
     if limits.too_large(request.input):
         raise invalid_argument("Workflow input exceeds size limit.")
     if request.HasField("memo") and limits.too_large(request.memo, limits.MEMO_BYTES_MAX):
         raise invalid_argument("Memo exceeds size limit.")
-    if request.HasField("search_attributes"):
-        wrong = attributes_complaint(dict(request.search_attributes.indexed_fields))
-        if wrong:
-            raise invalid_argument(wrong)
     if request.HasField("user_metadata"):
         wrong = metadata_complaint(request.user_metadata)
         if wrong:
@@ -126,21 +123,17 @@ def _check_support(request: StartRequest) -> None:
         raise unimplemented("this engine does not call back when a workflow completes")
 
 
-def attributes_complaint(attributes: dict[str, Payload]) -> str:
-    """What is wrong with the size of search attributes; empty if nothing is."""
-    if len(attributes) > limits.SEARCH_ATTRIBUTES_MAX:
-        return f"number of search attributes {len(attributes)} exceeds limit {limits.SEARCH_ATTRIBUTES_MAX}"
-    total = 0
-    for name, value in attributes.items():
-        if not name:
-            return "a search attribute has no name"
-        size = len(value.data)
-        if size > limits.SEARCH_ATTRIBUTE_BYTES_MAX:
-            return f"search attribute {name} value size {size} exceeds size limit {limits.SEARCH_ATTRIBUTE_BYTES_MAX}"
-        total += len(name) + size
-    if total > limits.SEARCH_ATTRIBUTES_BYTES_MAX:
-        return f"total size of search attributes {total} exceeds size limit {limits.SEARCH_ATTRIBUTES_BYTES_MAX}"
-    return ""
+def check_attributes(request: StartRequest, custom: Types) -> None:
+    """Refuses search attributes that the namespace does not have, or values that they do not take; notes the types of those it lets pass.
+
+    Raises:
+        RpcError: InvalidArgument.
+    """
+    fields = request.search_attributes.indexed_fields
+    wrong = complaint(fields, custom, request.namespace) or size_complaint(fields)
+    if wrong:
+        raise invalid_argument(wrong)
+    set_types(fields, custom)
 
 
 def metadata_complaint(metadata: UserMetadata) -> str:

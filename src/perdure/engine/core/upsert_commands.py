@@ -7,12 +7,15 @@ Easily got wrong: a null payload removes its key, and limits hold for the merged
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import Payload
 
 from perdure.engine.core import codes, limits
 from perdure.engine.core.apply import is_null
 from perdure.engine.core.plan import Plan, Refused
-from perdure.engine.core.start import attributes_complaint
+from perdure.engine.core.search_attributes import complaint, set_types, size_complaint
 from perdure.engine.core.transaction import Transaction
 
 
@@ -43,11 +46,24 @@ def record_marker(tx: Transaction, command: Command, completed_event_id: int) ->
     tx.append(event)
 
 
+def check_attributes(plan: Plan, fields: Mapping[str, Payload]) -> None:
+    """Search attributes that a command sets; notes the types of those that are right."""
+    namespace = plan.run.namespace
+    custom = plan.env.search_attributes(namespace)
+    wrong = complaint(fields, custom, namespace)
+    if wrong:
+        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, wrong)
+    wrong = size_complaint(fields)
+    if wrong:
+        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, wrong, terminate=True)
+    set_types(fields, custom)
+
+
 def check_upsert(plan: Plan, command: Command) -> None:
     fields = command.upsert_workflow_search_attributes_command_attributes.search_attributes.indexed_fields
     if not fields:
         raise Refused(codes.BAD_SEARCH_ATTRIBUTES, "IndexedFields is not set on UpsertWorkflowSearchAttributesCommand.")
-    wrong = attributes_complaint(dict(fields))
+    check_attributes(plan, fields)
     merged = plan.attributes
     if merged is None:
         merged = plan.attributes = {key: len(key) + len(value.data) for key, value in plan.run.search_attributes.items()}
@@ -56,10 +72,8 @@ def check_upsert(plan: Plan, command: Command) -> None:
             merged.pop(key, None)
         else:
             merged[key] = len(key) + len(value.data)
-    if not wrong and (len(merged) > limits.SEARCH_ATTRIBUTES_MAX or sum(merged.values()) > limits.SEARCH_ATTRIBUTES_BYTES_MAX):
-        wrong = "total size of search attributes exceeds limit"
-    if wrong:
-        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, wrong, terminate=True)
+    if len(merged) > limits.SEARCH_ATTRIBUTES_MAX or sum(merged.values()) > limits.SEARCH_ATTRIBUTES_BYTES_MAX:
+        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, "total size of search attributes exceeds limit", terminate=True)
 
 
 def upsert(tx: Transaction, command: Command, completed_event_id: int) -> None:

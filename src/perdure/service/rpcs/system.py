@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
-    DescribeNamespaceResponse,
+    GetClusterInfoRequest,
+    GetClusterInfoResponse,
     GetSystemInfoRequest,
     GetSystemInfoResponse,
 )
@@ -20,6 +20,6 @@ class SystemRpcs(Protocol):
         """What this service can do."""
         ...
 
-    def describe_namespace(self, request: DescribeNamespaceRequest, /) -> Coroutine[Any, Any, DescribeNamespaceResponse]:
-        """A namespace's settings; NOT_FOUND when there is none of that name."""
+    def get_cluster_info(self, request: GetClusterInfoRequest, /) -> Coroutine[Any, Any, GetClusterInfoResponse]:
+        """Which server this is, and what it keeps things in."""
         ...
