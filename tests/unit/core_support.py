@@ -67,6 +67,7 @@ class FakeEnv:
     def __init__(self) -> None:
         self.now = BEGIN
         self.incarnation = 1
+        self.suggest_events = 4096
         self.polled: set[tuple[TaskKind, str]] = set()
         self.in_process = True
         self._ids = 0

@@ -141,12 +141,15 @@ async def _serve_until_stopped(serving: Serving) -> None:
     import asyncio
 
     from perdure.server import Server
+    from perdure.server.dynamic_config import settings_from
     from perdure.service.connect import open_own_engine
     from perdure.worker.stop_signals import stop_signals
 
     stopped = asyncio.Event()
+    settings = settings_from(serving.dynamic_config)
     owned = await open_own_engine(serving.url, namespaces=serving.namespaces)
     try:
+        owned.engine.configure(settings)
         served = Server(owned.engine, serving.options)
         await served.start()
         with stop_signals(stopped.set):

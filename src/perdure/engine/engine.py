@@ -31,6 +31,7 @@ from perdure.engine.reader import Reader
 from perdure.engine.records import Records
 from perdure.engine.recovery import recover
 from perdure.engine.resets import Resets
+from perdure.engine.settings import EngineSettings
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions
@@ -55,7 +56,7 @@ class Engine:
         self.records = Records(self.reader, self.committer)
         self.namespaces = Namespaces(self.records)
         self.dispatch = Dispatch(clock, self.runs)
-        environment = Environment(clock, incarnation, self.namespaces)
+        self._environment = environment = Environment(clock, incarnation, self.namespaces)
         self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
@@ -97,6 +98,10 @@ class Engine:
             self.dispatch.adopt_elsewhere(orphan, normal)
         for task in ready:
             self.dispatch.request(task.run_id, StickyUnavailable())
+
+    def configure(self, settings: EngineSettings) -> None:
+        """Puts an operator's settings in force; before that, Temporal's defaults are."""
+        self._environment.suggest_events = settings.suggest_events
 
     def end_waits(self) -> None:
         """Answers every poll and every wait for news, and later ones at once; everything else goes on."""

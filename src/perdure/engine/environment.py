@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from perdure.engine.core import TaskKind
+from perdure.engine.core.limits import SUGGEST_EVENTS
 from perdure.engine.core.search_attributes import Types
 from perdure.engine.matching import Matching, Poller
 from perdure.engine.namespaces import Namespaces
@@ -22,6 +23,7 @@ class Environment:
         self._clock = clock
         self._namespaces = namespaces
         self.incarnation = incarnation
+        self.suggest_events = SUGGEST_EVENTS
         self.now = clock.now()
         self.matching: Matching | None = None
         self._reserved: list[Poller] = []

@@ -99,6 +99,7 @@ class Queries:
         response.workflow_type.name = run.workflow_type
         response.workflow_execution_task_queue.name = run.task_queue
         response.query.CopyFrom(query)
+        response.history.SetInParent()  # empty, but there: SDKs take a task without it for broken
         if run.sticky_queue:
             key = QueueKey(TaskKind.WORKFLOW, run.namespace, run.sticky_queue)
             if not self._matching.sticky_gone(key):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+from perdure.engine.settings import EngineSettings
 from perdure.model.clock import Clock
 from perdure.server import Server, ServerOptions
 from perdure.service.connect import open_own_engine
@@ -16,7 +17,12 @@ GRACE_SECONDS = 1.0
 
 @asynccontextmanager
 async def server(
-    url: str = "memory://", *, port: int = 0, namespaces: Sequence[str] = ("default",), clock: Clock | None = None
+    url: str = "memory://",
+    *,
+    port: int = 0,
+    namespaces: Sequence[str] = ("default",),
+    clock: Clock | None = None,
+    settings: EngineSettings | None = None,
 ) -> AsyncGenerator[str]:
     """A server for as long as the block runs; gives its address, HOST:PORT, for any Temporal SDK.
 
@@ -29,6 +35,8 @@ async def server(
     """
     owned = await open_own_engine(url, clock=clock, namespaces=namespaces)
     try:
+        if settings is not None:
+            owned.engine.configure(settings)
         served = Server(owned.engine, ServerOptions(port=port))
         await served.start()
         try:

@@ -263,8 +263,10 @@ def _started_like(workflow_type: str, queue: str, identity: str, execution: int,
     a.workflow_type.name = workflow_type
     a.task_queue.name = queue
     a.task_queue.kind = codes.NORMAL_QUEUE
-    set_ns(a.workflow_execution_timeout, execution)
-    set_ns(a.workflow_run_timeout, run)
+    if execution:  # who set none sees none
+        set_ns(a.workflow_execution_timeout, execution)
+    if run:
+        set_ns(a.workflow_run_timeout, run)
     set_ns(a.workflow_task_timeout, task)
     set_ns(a.first_workflow_task_backoff, delay)
     a.identity = identity

@@ -136,7 +136,7 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
         task = _pending(run)
         task.original_scheduled_time = original
     if task.attempt == 1:
-        event_id = tx.record(codes.TASK_STARTED, _started(run, task.scheduled_event_id, identity, request_id))
+        event_id = tx.record(codes.TASK_STARTED, _started(tx, task.scheduled_event_id, identity, request_id))
         task_started(run, event_id, tx.now, request_id, identity)
     else:
         task.started_event_id = task.scheduled_event_id + 1
@@ -153,7 +153,8 @@ def _pending(run: Run) -> WorkflowTask:
     return run.task
 
 
-def _started(run: Run, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
+def _started(tx: Transaction, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
+    run = tx.run
     size = run.history_bytes
     attributes = (
         _SCHEDULED_ID
@@ -163,13 +164,13 @@ def _started(run: Run, scheduled_event_id: int, identity: str, request_id: str) 
         + _SIZE
         + varint(size)
     )
-    if size < limits.SUGGEST_BYTES and run.next_event_id < limits.SUGGEST_EVENTS:
+    if size < limits.SUGGEST_BYTES and run.next_event_id < tx.env.suggest_events:
         return attributes
     a = WorkflowTaskStartedEventAttributes()
     a.suggest_continue_as_new = True
     if size >= limits.SUGGEST_BYTES:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
-    if run.next_event_id >= limits.SUGGEST_EVENTS:
+    if run.next_event_id >= tx.env.suggest_events:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
     return attributes + a.SerializeToString()
 
