@@ -23,7 +23,7 @@ from perdure.model.errors import UsageError
 from perdure.model.messages import QueryDefinition, SignalDefinition
 from perdure.model.options import QueryRejectCondition
 from perdure.model.suggestions import missing_attribute
-from perdure.service.connect import Connection, connect
+from perdure.service.connect import Connection, connect, namespace_of
 from perdure.service.contract import WorkflowService
 
 __all__ = ["WorkflowClient"]
@@ -59,7 +59,7 @@ class WorkflowClient(Starts):
     def connect(
         url: str | None = None,
         *,
-        namespace: str = "default",
+        namespace: str | None = None,
         data_converter: DataConverter | None = None,
         identity: str | None = None,
         clock: Clock | None = None,
@@ -67,7 +67,8 @@ class WorkflowClient(Starts):
         """A client of the engine at `url`: await it, or enter it with `async with`, which closes it at the end.
 
         The URL is that of the environment variable PERDURE_ENGINE, or `sqlite:///perdure.db`, when none is given. Clients and workers of
-        one process that name the same URL share one engine. `identity` is shown in histories (process id and host unless given).
+        one process that name the same URL share one engine. The namespace is that of the URL (`perdure://host:7233?namespace=orders`), or
+        `default`, unless given. `identity` is shown in histories (process id and host unless given).
 
         Raises:
             UnknownEngine: the URL names no engine.
@@ -76,16 +77,17 @@ class WorkflowClient(Starts):
 
         async def open_client() -> WorkflowClient:
             connection = await connect(url, clock=clock)
+            chosen = namespace or namespace_of(url)
             try:
                 client = WorkflowClient(
                     connection.service,
-                    namespace=namespace,
+                    namespace=chosen,
                     data_converter=data_converter,
                     identity=identity,
                     clock=clock,
                     connection=connection,
                 )
-                await client._caller.call(connection.service.describe_namespace, DescribeNamespaceRequest(namespace=namespace))
+                await client._caller.call(connection.service.describe_namespace, DescribeNamespaceRequest(namespace=chosen))
             except BaseException:
                 await connection.close()
                 raise

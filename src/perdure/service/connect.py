@@ -11,8 +11,8 @@ import asyncio
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from perdure.model.clock import Clock
@@ -22,11 +22,23 @@ from perdure.service.contract import WorkflowService
 if TYPE_CHECKING:
     from perdure.engine import Engine
 
-__all__ = ["DEFAULT_URL", "ENGINE_VARIABLE", "Connection", "Owned", "check_engine_url", "connect", "engine_url", "open_own_engine"]
+__all__ = [
+    "DEFAULT_URL",
+    "ENGINE_VARIABLE",
+    "Connection",
+    "Owned",
+    "check_engine_url",
+    "connect",
+    "engine_url",
+    "namespace_of",
+    "open_own_engine",
+]
 
 DEFAULT_URL = "sqlite:///perdure.db"
 ENGINE_VARIABLE = "PERDURE_ENGINE"
 SCHEMES = ("sqlite", "memory")
+REMOTE = ("perdure://", "temporal://")
+"""Servers, over gRPC."""
 
 
 class Connection:
@@ -117,8 +129,11 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
     Raises:
         UnknownEngine: the URL names no engine.
         StorageError: the storage cannot be opened (StorageLocked: another process has it open and cannot be joined; the message says why).
+        EngineUnavailable: no server answers at the address.
     """
     url = engine_url(url)
+    if isinstance(url, str) and url.startswith(REMOTE):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return await _connect_remote(url)
     key = _key(url)
     if key is None:
         alone = await _open(url, clock)
@@ -131,6 +146,19 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
         shared.users += 1
         service = shared.opened.service()
     return Connection(url, service, lambda: _release(shared))
+
+
+async def _connect_remote(url: str) -> Connection:
+    from perdure.service.grpc_client import TemporalGrpcClient, options_of, target_of  # here, for it loads the SDK's core
+
+    client = await TemporalGrpcClient.connect(target_of(url), **options_of(url))
+    return Connection(url, cast(WorkflowService, client), client.close)
+
+
+def namespace_of(url: str | None) -> str:
+    """The namespace that a URL names (`?namespace=…`); default if it names none."""
+    named = parse_qs(urlsplit(engine_url(url)).query).get("namespace")
+    return named[-1] if named else "default"
 
 
 async def _release(shared: _Shared) -> None:
@@ -149,7 +177,8 @@ def _key(url: str) -> str | None:
     if not separator:
         raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say {_file_url(url)}, for an engine in memory memory://")
     if scheme not in SCHEMES:
-        raise UnknownEngine(f"there is no engine for {scheme}:// in this release; say {_file_url(url)} for a SQLite file, or memory://")
+        meant = f"say {_file_url(url)} for a SQLite file, perdure://HOST:PORT for a server, or memory://"
+        raise UnknownEngine(f"there is no engine for {scheme}:// in this release; {meant}")
     if scheme == "memory":
         name = rest.strip("/")
         return f"memory://{name}" if name else None

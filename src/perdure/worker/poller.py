@@ -30,7 +30,7 @@ from perdure.worker.poll_lane import LaneSettings, PollLane
 __all__ = ["TaskPoller"]
 
 ENGINE_POLL_SECONDS = 60.0
-"""The engine in this process answers a poll after this time by itself: no timer of ours is needed for as long or longer."""
+"""An engine answers a poll after this time by itself: no timer of ours is needed for as long or longer."""
 _NORMAL = 1
 _STICKY = 2
 
@@ -111,7 +111,7 @@ class TaskPoller:
         seconds = to_seconds(poll_timeout)
         return LaneSettings(
             slots=slots,
-            poll_timeout=None if self._in_process and seconds >= ENGINE_POLL_SECONDS else seconds,
+            poll_timeout=None if seconds >= ENGINE_POLL_SECONDS else seconds,
             poll_interval=to_seconds(config.poll_interval),
             error_backoff=to_seconds(config.poll_error_backoff),
             error_backoff_max=to_seconds(config.poll_error_backoff_max),
