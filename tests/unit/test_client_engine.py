@@ -354,8 +354,10 @@ def test_the_url_comes_from_the_argument_the_environment_or_the_default(monkeypa
         ("app.db", "'app.db' is not a URL; for a SQLite file say sqlite:///app.db, for an engine in memory memory://"),
         (
             "postgresql://x",
-            "there is no engine for postgresql:// in this release; say sqlite:///perdure.db for a SQLite file, "
-            "perdure://HOST:PORT for a server, or memory://",
+            (
+                "there is no engine for postgresql:// in this release; say sqlite:///perdure.db for a SQLite file, "
+                "perdure://HOST:PORT for a server, or memory://"
+            ),
         ),
         ("sqlite:///:memory:", "for an engine in memory say memory://"),
     ],
