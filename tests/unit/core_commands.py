@@ -96,3 +96,30 @@ def memo(**values: str | None) -> Command:
         else:
             fields[name].CopyFrom(payload(value))
     return command
+
+
+def start_child(workflow_id: str = "child", **fields: Any) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION)
+    a = command.start_child_workflow_execution_command_attributes
+    a.workflow_id = workflow_id
+    a.workflow_type.name = "Child"
+    a.input.CopyFrom(payloads("in"))
+    a.MergeFrom(type(a)(**fields))
+    return command
+
+
+def signal_external(workflow_id: str = "other", **fields: Any) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION)
+    a = command.signal_external_workflow_execution_command_attributes
+    a.execution.workflow_id = workflow_id
+    a.signal_name = "go"
+    a.MergeFrom(type(a)(**fields))
+    return command
+
+
+def cancel_external(workflow_id: str = "other", **fields: Any) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION)
+    a = command.request_cancel_external_workflow_execution_command_attributes
+    a.workflow_id = workflow_id
+    a.MergeFrom(type(a)(**fields))
+    return command

@@ -31,6 +31,7 @@ from perdure.engine.core import (
     ActivityStarted,
     FireTimers,
     Outcome,
+    Parent,
     Run,
     StartActivityTask,
     StartedActivity,
@@ -217,13 +218,35 @@ ACTIVITY_CLOSES = {
     E.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
     E.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "activity_task_canceled_event_attributes",
 }
+CHILD_CLOSES = {
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED: "child_workflow_execution_completed_event_attributes",
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED: "child_workflow_execution_failed_event_attributes",
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED: "child_workflow_execution_canceled_event_attributes",
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT: "child_workflow_execution_timed_out_event_attributes",
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED: "child_workflow_execution_terminated_event_attributes",
+}
+EXTERNAL_ANSWERS = {
+    E.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED: "external_workflow_execution_signaled_event_attributes",
+    E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED: "signal_external_workflow_execution_failed_event_attributes",
+    E.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED: "external_workflow_execution_cancel_requested_event_attributes",
+    E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED: "request_cancel_external_workflow_execution_failed_event_attributes",
+}
 WAKING = {
+    E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED,
+    E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED,
+    *CHILD_CLOSES,
+    *EXTERNAL_ANSWERS,
     E.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
     E.EVENT_TYPE_TIMER_FIRED,
     *ACTIVITY_CLOSES,
 }
 COMMANDS = {
+    E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: "start_child_workflow_execution_initiated_event_attributes",
+    E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: "signal_external_workflow_execution_initiated_event_attributes",
+    E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: (
+        "request_cancel_external_workflow_execution_initiated_event_attributes"
+    ),
     E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: "activity_task_scheduled_event_attributes",
     E.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: "activity_task_cancel_requested_event_attributes",
     E.EVENT_TYPE_TIMER_STARTED: "timer_started_event_attributes",
@@ -252,6 +275,8 @@ class _Checker:
         self.activities: dict[int, int] = {}  # scheduled id: started id
         self.cancels: dict[int, int] = {}
         self.timers: dict[int, str] = {}
+        self.children: dict[int, int] = {}  # initiated id: started id
+        self.externals: dict[int, int] = {}  # initiated id: its type
 
     def see(self, e: HistoryEvent) -> None:
         kind = e.event_type
@@ -310,6 +335,30 @@ class _Checker:
         elif kind == E.EVENT_TYPE_TIMER_CANCELED:
             canceled = e.timer_canceled_event_attributes
             assert self.timers.pop(canceled.started_event_id) == canceled.timer_id
+        else:
+            self._of_others(e)
+
+    def _of_others(self, e: HistoryEvent) -> None:
+        kind = e.event_type
+        if kind == E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+            self.children[e.event_id] = 0
+        elif kind == E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+            initiated = e.child_workflow_execution_started_event_attributes.initiated_event_id
+            assert self.children[initiated] == 0
+            self.children[initiated] = e.event_id
+        elif kind == E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED:
+            assert self.children.pop(e.start_child_workflow_execution_failed_event_attributes.initiated_event_id) == 0
+        elif kind in CHILD_CLOSES:
+            a = getattr(e, CHILD_CLOSES[kind])
+            assert a.started_event_id and self.children.pop(a.initiated_event_id) == a.started_event_id
+        elif kind in (
+            E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+            E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+        ):
+            self.externals[e.event_id] = kind
+        elif kind in EXTERNAL_ANSWERS:
+            asked = self.externals.pop(getattr(e, EXTERNAL_ANSWERS[kind]).initiated_event_id)
+            assert ("SIGNAL" in E.Name(asked)) == ("SIGNAL" in E.Name(kind))
 
     def _activity_close(self, e: HistoryEvent) -> None:
         a = getattr(e, ACTIVITY_CLOSES[e.event_type])
@@ -347,11 +396,11 @@ def start_request(**fields: Any) -> StartWorkflowExecutionRequest:
 class Driver:
     """Runs of one workflow id, each with its ledger; `events` are those of the current run."""
 
-    def __init__(self, request: Any = None, env: FakeEnv | None = None) -> None:
+    def __init__(self, request: Any = None, env: FakeEnv | None = None, parent: Parent | None = None) -> None:
         self.env = env or FakeEnv()
         request = request if request is not None else start_request()
         validate_start(request)
-        self.run, outcome = start(request, self.env)
+        self.run, outcome = start(request, self.env, parent=parent)
         self.ledgers = [Ledger(self.run)]
         self.outcome = self._commit(outcome)
 

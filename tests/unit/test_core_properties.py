@@ -40,6 +40,7 @@ from temporalio.api.workflowservice.v1 import (
 sys.path.insert(0, str(Path(__file__).parent))
 
 import core_commands as commands
+import core_others
 from core_support import Driver, FakeEnv, Poller, payloads, seconds, snapshot, start_request
 
 from perdure.engine.core import (
@@ -81,8 +82,10 @@ class Machine:
             request.workflow_execution_timeout.CopyFrom(seconds(200))
         if self.pick(4) == 0:
             request.workflow_start_delay.CopyFrom(seconds(5))
+        elif self.pick(4) == 0:
+            request.cron_schedule = ("* * * * *", "@every 7s", "@every 20s")[self.pick(3)]
         self.set_pollers(env, self.pick(8))
-        self.driver = Driver(request, env)
+        self.driver = Driver(request, env, core_others.PARENT if self.pick(3) == 0 else None)
         self.committed += 1
         self.tasks: list[Any] = []
         self.activities: list[Any] = []
@@ -129,7 +132,9 @@ class Machine:
 
     def command(self) -> Any:
         ident = IDS[self.pick(len(IDS))]
-        kind = self.pick(16)
+        kind = self.pick(20)
+        if kind >= 16:
+            return core_others.command(self.pick, ident)
         run = self.driver.run
         if kind < 4:
             fields: dict[str, Any] = {}
@@ -177,7 +182,9 @@ class Machine:
         ready = [key for key, a in run.activities.items() if a.state == 0]
         if ready and self.pick(3) == 0:
             return StartActivityTask(ready[self.pick(len(ready))], Poller(in_process=bool(self.pick(2))))
-        kind = self.pick(24)
+        kind = self.pick(29)
+        if kind >= 24:
+            return core_others.request(self.pick, run)
         if kind < 7:
             return self.complete_task()
         if kind < 9:

@@ -92,7 +92,8 @@ def test_the_policy_matrix() -> None:
         ({"workflow_id_reuse_policy": T, "workflow_id_conflict_policy": FAIL}, StatusCode.INVALID_ARGUMENT),
         ({"workflow_id_reuse_policy": R, "workflow_id_conflict_policy": END}, StatusCode.INVALID_ARGUMENT),
         ({"input": payloads("x" * (2 << 20))}, StatusCode.INVALID_ARGUMENT),
-        ({"cron_schedule": "* * * * *"}, StatusCode.UNIMPLEMENTED),
+        ({"cron_schedule": "* * * *"}, StatusCode.INVALID_ARGUMENT),
+        ({"cron_schedule": "0 0 30 2 *"}, StatusCode.INVALID_ARGUMENT),
         ({"cron_schedule": "* * * * *", "workflow_start_delay": seconds(1)}, StatusCode.INVALID_ARGUMENT),
     ],
 )

@@ -36,6 +36,7 @@ from perdure.engine.core import (
 from perdure.engine.core.codes import READY
 from perdure.engine.core.tokens import ACTIVITY, decode_token
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST
+from perdure.engine.deliveries import Deliveries
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
@@ -67,13 +68,22 @@ class Dispatch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def connect(self, transactions: Transactions, history: HistoryReads, matching: Matching, timers: TimerQueue, queries: Queries) -> None:
+    def connect(
+        self,
+        transactions: Transactions,
+        history: HistoryReads,
+        matching: Matching,
+        timers: TimerQueue,
+        queries: Queries,
+        deliveries: Deliveries,
+    ) -> None:
         """The parts that this one works with; they know it too, so it is made before them."""
         self.transactions = transactions
         self.history = history
         self.matching = matching
         self.timers = timers
         self.queries = queries
+        self.deliveries = deliveries
 
     # What became durable.
 
@@ -90,6 +100,9 @@ class Dispatch:
                     waiter.set_result(True)
             live.drained.clear()
         self.history.on_durable(live, outcome)
+        if live.run.unsent:
+            self.deliveries.take_up(live)
+            due = live.run.next_due()  # "at once" is for the storage: who opens it next takes this up
         self.timers.set(live.run.run_id, due)
 
     def _carry_out(self, live: LiveRun, effect: Effect) -> None:
@@ -271,6 +284,8 @@ class Dispatch:
         except RpcError:
             changed = False
         if not changed and not live.pending:
+            if live.run.unsent:
+                self.deliveries.take_up(live)
             self.timers.set(live.run.run_id, live.run.next_due())
 
     # What did not become durable.
@@ -320,6 +335,8 @@ class Dispatch:
     def offer(self, live: LiveRun) -> None:
         """Offers everything that a run waits for."""
         run = live.run
+        if run.unsent:
+            self.deliveries.take_up(live)
         if run.closed:
             return
         if run.task is not None and not run.task.started_event_id:

@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, Poll
 
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
+from perdure.engine.deliveries import Deliveries
 from perdure.engine.dispatch import Dispatch
 from perdure.engine.environment import Environment
 from perdure.engine.frontend import Frontend
@@ -65,7 +66,8 @@ class Engine:
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
-        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
+        self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)
+        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.runs)} runs in memory"
@@ -126,6 +128,7 @@ class Engine:
         self.queries.close()
         await self.timers.close()
         await self.dispatch.close()
+        await self.deliveries.close()
         await self.committer.settle()
         await self.runs.close()
         self.committer.close()

@@ -14,6 +14,9 @@ STICKY_MARK = "\x1e"
 The namespace, since its names are the engine's own; a queue's name is the user's, and may hold any character.
 """
 
+AT_ONCE = 1
+"""When a run is due that has something to deliver: longer ago than everything else."""
+
 
 def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
     """What a transaction writes of a run that stood at `version`."""
@@ -27,7 +30,8 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
             incarnation = task.incarnation
     if run.held and (incarnation is None or run.held_since < incarnation):
         incarnation = run.held_since
-    row = RunRow(run_id, version + 1, run.status, run.next_event_id, run.next_due(), queue, incarnation, run.facts())
+    due = AT_ONCE if run.unsent else run.next_due()
+    row = RunRow(run_id, version + 1, run.status, run.next_event_id, due, queue, incarnation, run.facts())
     visibility = visibility_row(run, run_id) if outcome.visibility_changed else None
     if run.closed:
         return RunWrite(row, version, outcome.first_event_id, outcome.history, (), (), True, True, (), visibility)
@@ -72,12 +76,15 @@ def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:
         run.close_time if closed else None,
         run.next_event_id - 1 if closed else 0,
         run.history_bytes if closed else 0,
-        _attributes(run) if run.memo or run.search_attributes else b"",
+        _attributes(run) if run.memo or run.search_attributes or run.linked else b"",
     )
 
 
 def _attributes(run: Run) -> bytes:
     shown = WorkflowExecutionInfo()
+    if run.start.HasField("parent_workflow_execution"):
+        shown.parent_execution.CopyFrom(run.start.parent_workflow_execution)
+        shown.root_execution.CopyFrom(run.start.root_workflow_execution)
     for key, payload in run.memo.items():
         shown.memo.fields[key].CopyFrom(payload)
     for key, payload in run.search_attributes.items():

@@ -23,7 +23,7 @@ from perdure.engine.environment import Environment
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.rows import run_write
 from perdure.model.rpc import RpcError, internal, unavailable
-from perdure.storage.contract import Committed, CurrentRow, Transaction
+from perdure.storage.contract import Committed, CurrentRow, RunWrite, Transaction
 
 logger = logging.getLogger("perdure.engine")
 
@@ -88,14 +88,15 @@ class Transactions:
             self.submit(live, outcome, None)
         return outcome.changed
 
-    def decide(self, live: LiveRun, request: Any) -> Outcome:
-        """Applies a request to a run in memory.
+    def decide(self, live: LiveRun, request: Any, *, further: bool = False) -> Outcome:
+        """Applies a request to a run in memory; `further`: in the same transaction as what was decided before.
 
         Raises:
             RpcError: it is refused, and the run is as it was; INTERNAL when the core broke, and the run is evicted.
         """
         environment = self.environment
-        environment.begin()
+        if not further:
+            environment.begin()
         try:
             return handle(live.run, request, environment)
         except RpcError:
@@ -110,15 +111,17 @@ class Transactions:
         reference = self.environment.new_uuid()
         logger.error("Handling %s for %r broke; reference %s", type(request).__name__, live, reference, exc_info=error)
         if live is not None:
-            self._runs.evict(live)
-            self._on_failed(live, None, None)
+            self.abandon(live)
         return internal(f"the engine could not handle {type(request).__name__}; its log says why under reference {reference}")
+
+    def abandon(self, live: LiveRun) -> None:
+        """Nothing comes of what was done to a run in memory: it is read again."""
+        self._runs.evict(live)
+        self._on_failed(live, None, None)
 
     def submit(self, live: LiveRun, outcome: Outcome, future: asyncio.Future[None] | None, current: CurrentRow | None = None) -> None:
         """Sends an outcome on its way to the storage; `future` is done when it is durable, or fails."""
-        write = run_write(outcome, live.version, live.key)
-        live.version += 1
-        live.in_flight += 1
+        write = _enter(live, outcome)
         if outcome.new_run is None and outcome.terminated is None:
             self._committer.submit(Transaction((write,), current), partial(self._finish_one, live, outcome, write.row.due, future))
             return
@@ -127,14 +130,24 @@ class Transactions:
             if other is None:
                 continue
             follower = self._member(other, added)
-            write = run_write(other, follower.version, follower.key)
-            follower.version += 1
-            follower.in_flight += 1
+            write = _enter(follower, other)
             writes.append(write)
             members.append((follower, other, write.row.due))
             if added:
                 current = current_row(other.run, replaces=live.run)
         self._committer.submit(Transaction(writes, current), partial(self._finish, members, future))
+
+    async def commit_together(self, done: Sequence[tuple[LiveRun, Outcome]], current: CurrentRow | None = None) -> None:
+        """Makes what was done to several runs durable as one transaction.
+
+        Raises:
+            RpcError, StaleRun: as `run`.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        writes = [_enter(live, outcome) for live, outcome in done]
+        members = [(live, outcome, write.row.due) for (live, outcome), write in zip(done, writes, strict=True)]
+        self._committer.submit(Transaction(writes, current), partial(self._finish, members, future))
+        await future
 
     def _member(self, outcome: Outcome, added: bool) -> LiveRun:
         if added:
@@ -204,6 +217,14 @@ class Transactions:
         run = members[0][0].run
         what = "may not be durable" if answer is Committed.UNKNOWN else "could not be made durable"
         return unavailable(f"a change to workflow {run.workflow_id} {what}: the storage failed (see the engine's log); try again")
+
+
+def _enter(live: LiveRun, outcome: Outcome) -> RunWrite:
+    """Counts a transaction of a run in; gives what it writes."""
+    write = run_write(outcome, live.version, live.key)
+    live.version += 1
+    live.in_flight += 1
+    return write
 
 
 def _tell_waiting(live: LiveRun, error: Exception | None) -> None:

@@ -135,7 +135,8 @@ class RecordWrite(NamedTuple):
 
 
 class Transaction(NamedTuple):
-    """One atomic change: of one run, or of a run and the one that follows or precedes it, or of records, or of both."""
+    """One atomic change: of one run, or of a run and the one that follows or precedes it or to which it does something, or of records,
+    or of both."""
 
     writes: Sequence[RunWrite]
     current: CurrentRow | None = None

@@ -20,7 +20,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
 
-from perdure.engine.core import codes, due
+from perdure.engine.core import codes, due, others
+from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
@@ -79,6 +80,7 @@ def run_started(run: Run, event: HistoryEvent, time: int, workflow_id: str, work
     run.run_expiration = earliest(by_run, run.execution_expiration)
     run.first_task_due = time + backoff if backoff else 0
     has = a.HasField
+    run.linked = has("parent_workflow_execution")
     if has("memo"):
         run.memo = {key: value for key, value in a.memo.fields.items() if not is_null(value)}
     if has("search_attributes"):
@@ -268,13 +270,13 @@ def _merge(into: dict[str, Payload], changes: Iterable[tuple[str, Payload]]) -> 
 
 def _closed(status: WorkflowExecutionStatus.ValueType) -> Callable[[Run, HistoryEvent], None]:
     def close(run: Run, event: HistoryEvent) -> None:
-        closed(run, status, to_ns(event.event_time))
+        closed(run, status, to_ns(event.event_time), others.end_of(event) if run.linked else End.LAST)
 
     return close
 
 
-def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int) -> None:
-    """Folds the end of a run."""
+def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int, end: End = End.LAST) -> None:
+    """Folds the end of a run; `end` is what it means for others."""
     run.status = status
     run.closed = True
     run.close_time = time
@@ -284,6 +286,8 @@ def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int) -> No
     run.timers, run.timer_ids = {}, {}
     run.held = run.held_since = 0
     run.heap = []
+    if run.linked:
+        others.closed(run, end)
 
 
 _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
@@ -313,4 +317,5 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.TIMER_CANCELED: _timer_canceled,
     codes.ATTRIBUTES_UPSERTED: _attributes_upserted,
     codes.PROPERTIES_MODIFIED: _properties_modified,
+    **others.FOLDS,
 }

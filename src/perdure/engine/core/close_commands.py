@@ -13,10 +13,10 @@ from typing import Final
 from temporalio.api.command.v1 import Command
 from temporalio.api.history.v1 import WorkflowExecutionCompletedEventAttributes
 
-from perdure.engine.core import codes, limits, retry
+from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.apply import closed
 from perdure.engine.core.closing import void
-from perdure.engine.core.continuing import continue_as_new, fail_run
+from perdure.engine.core.continuing import complete_cron, continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.upsert_commands import check_attributes
@@ -39,6 +39,9 @@ def check_complete(plan: Plan, command: Command) -> None:
 
 def complete(tx: Transaction, command: Command, completed_event_id: int) -> None:
     c = command.complete_workflow_execution_command_attributes
+    if tx.run.start.cron_schedule:
+        complete_cron(tx, command, completed_event_id)
+        return
     a = WorkflowExecutionCompletedEventAttributes()
     a.workflow_task_completed_event_id = completed_event_id
     attributes = a.SerializeToString()
@@ -95,10 +98,10 @@ def check_continue(plan: Plan, command: Command) -> None:
             wrong = "a timeout on ContinueAsNewWorkflowExecutionCommand is negative"
     if not wrong and a.HasField("retry_policy"):
         wrong = retry.complaint(a.retry_policy)
+    if not wrong and a.cron_schedule:
+        wrong = cron.complaint(a.cron_schedule)
     if wrong:
         raise Refused(codes.BAD_CONTINUE_AS_NEW, wrong)
-    if a.cron_schedule:
-        raise Refused(codes.FEATURE_DISABLED, "this engine does not run cron schedules")
     if a.HasField("search_attributes"):
         check_attributes(plan, a.search_attributes.indexed_fields)
     if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):

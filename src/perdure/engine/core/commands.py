@@ -17,6 +17,7 @@ from temporalio.api.enums.v1 import command_type_pb2 as types
 
 from perdure.engine.core import activity_options, codes
 from perdure.engine.core import close_commands as close
+from perdure.engine.core import outbound_commands as outbound
 from perdure.engine.core import pending_commands as pending
 from perdure.engine.core import upsert_commands as upserts
 from perdure.engine.core.outcome import Env
@@ -34,6 +35,9 @@ _CHECKS: Final[dict[int, Callable[[Plan, Command], None]]] = {
     codes.RECORD_MARKER: upserts.check_marker,
     codes.UPSERT_ATTRIBUTES: upserts.check_upsert,
     codes.MODIFY_PROPERTIES: upserts.check_properties,
+    codes.START_CHILD: outbound.check_start_child,
+    codes.SIGNAL_EXTERNAL: outbound.check_signal_external,
+    codes.CANCEL_EXTERNAL: outbound.check_cancel_external,
     codes.COMPLETE_WORKFLOW: close.check_complete,
     codes.FAIL_WORKFLOW: close.check_fail,
     codes.CANCEL_WORKFLOW: close.check_cancel,
@@ -46,6 +50,9 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
     codes.RECORD_MARKER: upserts.record_marker,
     codes.UPSERT_ATTRIBUTES: upserts.upsert,
     codes.MODIFY_PROPERTIES: upserts.modify_properties,
+    codes.START_CHILD: outbound.start_child,
+    codes.SIGNAL_EXTERNAL: outbound.signal_external,
+    codes.CANCEL_EXTERNAL: outbound.cancel_external,
     codes.COMPLETE_WORKFLOW: close.complete,
     codes.FAIL_WORKFLOW: close.fail,
     codes.CANCEL_WORKFLOW: close.cancel,
@@ -54,9 +61,6 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
 """Those that need nothing of the plan; scheduling an activity does (its options)."""
 _CLOSING: Final = frozenset((codes.COMPLETE_WORKFLOW, codes.FAIL_WORKFLOW, codes.CANCEL_WORKFLOW, codes.CONTINUE_AS_NEW))
 _UNSUPPORTED: Final[dict[int, str]] = {
-    types.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: "child workflows",
-    types.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: "cancelling other workflows from a workflow",
-    types.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: "signalling other workflows from a workflow",
     types.COMMAND_TYPE_PROTOCOL_MESSAGE: "updates",
     types.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: "Nexus operations",
     types.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: "Nexus operations",

@@ -10,11 +10,12 @@ from typing import Final
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.engine.core import codes, limits
 from perdure.engine.core.codes import BACKOFF, STARTED
+from perdure.engine.core.others import Child, root_of
 from perdure.engine.core.pending import Activity, WorkflowTask, options_of
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
@@ -37,6 +38,8 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
     r.workflow_execution_info.CopyFrom(execution_info(run))
     for activity in run.activities.values():
         r.pending_activities.append(_activity_info(activity))
+    if run.children and not run.closed:
+        r.pending_children.extend(_child_info(child) for child in run.children.values())
     if run.task is not None:
         r.pending_workflow_task.CopyFrom(_task_info(run.task))
     extended = r.workflow_extended_info
@@ -67,8 +70,10 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
     info.history_size_bytes = run.history_bytes
     info.task_queue = run.task_queue
     info.first_run_id = run.first_run_id
-    info.root_execution.workflow_id = run.workflow_id
-    info.root_execution.run_id = run.run_id
+    info.root_execution.CopyFrom(root_of(run))
+    if run.start.HasField("parent_workflow_execution"):
+        info.parent_namespace_id = run.start.parent_workflow_namespace_id
+        info.parent_execution.CopyFrom(run.start.parent_workflow_execution)
     info.state_transition_count = run.next_event_id - 1
     info.memo.SetInParent()
     for key, value in run.memo.items():
@@ -133,6 +138,16 @@ def _pending_state(a: Activity) -> PendingActivityState.ValueType:
             return codes.PENDING_CANCEL_REQUESTED
         return codes.PENDING_STARTED if a.paused is None else codes.PENDING_PAUSE_REQUESTED
     return codes.PENDING_SCHEDULED if a.paused is None else codes.PENDING_PAUSED
+
+
+def _child_info(child: Child) -> PendingChildExecutionInfo:
+    info = PendingChildExecutionInfo()
+    info.workflow_id = child.attributes.workflow_id
+    info.run_id = child.run_id
+    info.workflow_type_name = child.attributes.workflow_type.name
+    info.initiated_id = child.initiated_event_id
+    info.parent_close_policy = child.attributes.parent_close_policy
+    return info
 
 
 def _task_info(task: WorkflowTask) -> PendingWorkflowTaskInfo:

@@ -32,7 +32,18 @@ from temporalio.api.workflowservice.v1 import (
     UpdateActivityOptionsRequest,
 )
 
-from perdure.engine.core import activity_control, activity_requests, completion, control, firing, policies, signals, workflow_tasks
+from perdure.engine.core import (
+    activity_control,
+    activity_requests,
+    completion,
+    control,
+    firing,
+    inbound,
+    outbound,
+    policies,
+    signals,
+    workflow_tasks,
+)
 from perdure.engine.core.outcome import (
     AbandonInProcess,
     Env,
@@ -55,6 +66,9 @@ Request: TypeAlias = (
     | UnstartActivity
     | PauseActivityRequest
     | RecordActivityTaskHeartbeatByIdRequest
+    | outbound.Answer
+    | outbound.Discharged
+    | inbound.Received
     | RecordActivityTaskHeartbeatRequest
     | RequestCancelWorkflowExecutionRequest
     | ResetActivityRequest
@@ -102,6 +116,16 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     StartWorkflowExecutionRequest: policies.use_existing,
     RequestCancelWorkflowExecutionRequest: control.request_cancel,
     TerminateWorkflowExecutionRequest: control.request_terminate,
+    outbound.ChildStarted: outbound.child_started,
+    outbound.ChildRefused: outbound.child_refused,
+    outbound.ExternalReached: outbound.external_reached,
+    outbound.SignalRefused: outbound.signal_refused,
+    outbound.CancelRefused: outbound.cancel_refused,
+    outbound.Discharged: outbound.discharged,
+    inbound.SignalFromWorkflow: inbound.signal_from_workflow,
+    inbound.CancelFromWorkflow: inbound.cancel_from_workflow,
+    inbound.TerminateByParent: inbound.terminate_by_parent,
+    inbound.ChildClosed: inbound.child_closed,
 }
 
 

@@ -30,6 +30,10 @@ SUGGEST_BYTES: Final = 4 * 1024 * 1024
 SUGGEST_EVENTS: Final = 4096
 PENDING_ACTIVITIES_MAX: Final = 2000
 """The workflow task fails."""
+PENDING_CHILDREN_MAX: Final = 2000
+"""The workflow task fails, as it does at the next two."""
+PENDING_EXTERNAL_SIGNALS_MAX: Final = 2000
+PENDING_EXTERNAL_CANCELS_MAX: Final = 2000
 SIGNALS_MAX: Final = 10_000
 """Of one run: InvalidArgument to the sender."""
 BUFFERED_EVENTS_MAX: Final = 100

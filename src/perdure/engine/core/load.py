@@ -59,6 +59,11 @@ def _unpin(run: Run) -> None:
     for activity in run.activities.values():
         activity.event = _copy(activity.event)
         activity.attributes = activity.event.activity_task_scheduled_event_attributes
+    for child in run.children.values():
+        child.event = _copy(child.event)
+        child.attributes = child.event.start_child_workflow_execution_initiated_event_attributes
+    for external in run.externals.values():
+        external.event = _copy(external.event)
     run.memo = {key: _copy_payload(value) for key, value in run.memo.items()}
     run.search_attributes = {key: _copy_payload(value) for key, value in run.search_attributes.items()}
 

@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 from perdure.engine.core.activity_options import Options
 from perdure.engine.core.outcome import Env
+from perdure.engine.core.codes import EXTERNAL_SIGNAL_INITIATED
 from perdure.engine.core.state import Run
 
 
@@ -24,6 +25,20 @@ class Refused(Exception):
         self.cause = cause
         self.message = message
         self.terminate = terminate
+
+
+class PlannedOutbound:
+    """What a completion sends others."""
+
+    __slots__ = ("cancels", "children", "children_ids", "signals")
+
+    def __init__(self, run: Run) -> None:
+        self.children = len(run.children)
+        """Pending ones, as of the next two."""
+        self.signals = sum(each.event.event_type == EXTERNAL_SIGNAL_INITIATED for each in run.externals.values())
+        self.cancels = len(run.externals) - self.signals
+        self.children_ids: set[str] = set()
+        """Workflow ids of children that are initiated by it."""
 
 
 class Plan:
@@ -40,6 +55,7 @@ class Plan:
         "memo_bytes",
         "next_event_id",
         "options",
+        "outbound",
         "pending_activities",
         "run",
         "timers",
@@ -68,4 +84,6 @@ class Plan:
         """Of the activities to schedule, in order."""
         self.attributes: dict[str, int] | None = None
         """Sizes of the merged search attributes, once one was upserted."""
+        self.outbound: PlannedOutbound | None = None
+        """What goes to other workflows, once something does."""
         self.memo_bytes = -1

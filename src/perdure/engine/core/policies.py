@@ -84,6 +84,11 @@ _REUSE: Final = frozenset((0, codes.REUSE_TERMINATE, *_STARTABLE))
 _CONFLICT: Final = frozenset((0, *_OPEN))
 
 
+def is_reuse_policy(policy: int) -> bool:
+    """Whether there is such a reuse policy, or none was given."""
+    return policy in _REUSE
+
+
 def check_policies(request: _Request) -> None:
     """Refuses policies that contradict each other.
 

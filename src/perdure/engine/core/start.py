@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionResponse,
 )
 
-from perdure.engine.core import codes, limits, retry
+from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.apply import Spans, is_null, run_started
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
@@ -40,6 +40,17 @@ from perdure.engine.core.workflow_tasks import schedule
 from perdure.model.rpc import invalid_argument, unimplemented
 
 StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+
+class Parent(NamedTuple):
+    """The run that starts a child, and the event with which it did."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    initiated_event_id: int
+    root: WorkflowExecution
+    """The run at the root of the tree."""
 
 
 _Span: TypeAlias = Literal["workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout", "workflow_start_delay"]
@@ -118,7 +129,9 @@ def _check_support(request: StartRequest) -> None:
     if request.cron_schedule:
         if request.HasField("workflow_start_delay"):
             raise invalid_argument("CronSchedule and WorkflowStartDelay may not be used together.")
-        raise unimplemented("this engine does not run cron schedules; start the workflow from a schedule of your own")
+        wrong = cron.complaint(request.cron_schedule)
+        if wrong:
+            raise invalid_argument(wrong)
     if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
         raise unimplemented("this engine does not call back when a workflow completes")
 
@@ -168,12 +181,12 @@ def drop_nulls(fields: MutableMapping[str, Payload]) -> None:
 # Starting.
 
 
-def start(request: StartRequest, env: Env, replacing: Run | None = None) -> tuple[Run, Outcome]:
-    """A new run of a request that `validate_start` let pass; `replacing`: the open run that it terminates."""
+def start(request: StartRequest, env: Env, replacing: Run | None = None, parent: Parent | None = None) -> tuple[Run, Outcome]:
+    """A new run of a request that `validate_start` let pass; `replacing`: the open run that it terminates; `parent`: of a child."""
     run = Run(request.namespace, env.new_run_id(), request.request_id or env.new_uuid())
     terminated = _terminate(replacing, run.run_id, env) if replacing is not None else None
     tx = Transaction(run, env)
-    _write_started(tx, request)
+    _write_started(tx, request, parent)
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
         _write_signal(tx, request)
         tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=True)
@@ -211,13 +224,16 @@ def _write_signal(tx: Transaction, request: SignalWithStartWorkflowExecutionRequ
     write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
 
 
-def _write_started(tx: Transaction, request: StartRequest) -> None:
+def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None) -> None:
     run, has = tx.run, request.HasField
     execution = bounded(request.workflow_execution_timeout) if has("workflow_execution_timeout") else 0
     run_timeout = bounded(request.workflow_run_timeout) if has("workflow_run_timeout") else 0
     wanted = bounded(request.workflow_task_timeout) if has("workflow_task_timeout") else 0
     run_timeout = earliest(run_timeout, execution)
     delay = bounded(request.workflow_start_delay) if has("workflow_start_delay") else 0
+    schedule = request.cron_schedule
+    if schedule:
+        delay = cron.backoff(schedule, tx.now, tx.now) or 0
     spans = Spans(tx.now + execution if execution else 0, run_timeout, task_timeout(wanted, run_timeout), delay)
     workflow_type, queue = request.workflow_type.name, request.task_queue.name
     event = tx.event_like(_started_like(workflow_type, queue, request.identity, execution, spans.run, spans.task, delay))
@@ -246,12 +262,25 @@ def _write_started(tx: Transaction, request: StartRequest) -> None:
             a.last_completion_result.CopyFrom(request.last_completion_result)
     if has("priority"):
         a.priority.CopyFrom(request.priority)
+    if schedule:
+        a.cron_schedule = schedule
+        a.initiator = codes.BY_CRON
+    if parent is not None:
+        _write_parent(a, parent)
     if has("user_metadata"):
         event.user_metadata.CopyFrom(request.user_metadata)
     if request.links:
         event.links.extend(request.links)
     tx.number(event)
     run_started(run, event, tx.now, workflow_id, workflow_type, queue, spans)
+
+
+def _write_parent(a: WorkflowExecutionStartedEventAttributes, parent: Parent) -> None:
+    a.parent_workflow_namespace = parent.namespace
+    a.parent_workflow_execution.workflow_id = parent.workflow_id
+    a.parent_workflow_execution.run_id = parent.run_id
+    a.parent_initiated_event_id = parent.initiated_event_id
+    a.root_workflow_execution.CopyFrom(parent.root)
 
 
 @lru_cache(maxsize=256)

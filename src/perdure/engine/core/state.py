@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.engine.core import codes, due, facts
+from perdure.engine.core.others import Child, External
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.model.ids import run_id_bytes
 
@@ -35,17 +36,20 @@ class Run:
         "buffered",
         "buffered_bytes",
         "cancel_requested",
+        "children",
         "close_attempted",
         "close_time",
         "closed",
         "completed_tasks",
         "execution_expiration",
+        "externals",
         "facts_head",
         "first_task_due",
         "heap",
         "held",
         "held_since",
         "history_bytes",
+        "linked",
         "memo",
         "namespace",
         "next_event_id",
@@ -76,6 +80,7 @@ class Run:
         "timer_ids",
         "timers",
         "token_names",
+        "unsent",
         "workflow_id",
         "workflow_type",
     )
@@ -130,6 +135,14 @@ class Run:
         self.signal_count = 0
         self.signal_request_ids: set[str] = set()
         self.attached_request_ids: set[str] = set()
+        self.linked = False
+        """It has a parent, or had to do with another run."""
+        self.children: dict[int, Child] = {}
+        """Pending ones, by the id of the event that initiated them; when it has closed, those that are to end with it."""
+        self.externals: dict[int, External] = {}
+        """Signals and cancel requests to other workflows, likewise."""
+        self.unsent: dict[int, None] = {}
+        """What is to be delivered to other runs, in order: the ids of those events, or duties (`others`)."""
         self.memo: dict[str, Payload] = {}
         self.search_attributes: dict[str, Payload] = {}
 

@@ -2,7 +2,7 @@
 
 Decides where an event goes (B1 to B4): events of the bufferable kind (`add`, `put`) wait without ids while a workflow task
 is started or a completion is under way (`holding`); the others (`append`, `number`, `record`) go straight to the history. A
-flush gives ids, activities' close events last, and joins them with their started events.
+flush gives ids, activities' and children's close events last, and joins them with their started events.
 
 Easily got wrong: a buffered event changes the state at once, only its id comes later. And the flush does not fold it
 again. Does not know what a workflow task is for: `workflow_tasks` does.
@@ -16,7 +16,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.sdk.v1 import UserMetadata
 
-from perdure.engine.core import codes
+from perdure.engine.core import codes, others
 from perdure.engine.core.apply import apply, apply_buffered
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.pending import Activity
@@ -24,9 +24,10 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.wire import instant
 from perdure.model.framing import SMALL, framed, tag, varint
 
-_ACTIVITY_CLOSES: Final = frozenset(
-    (codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED),
+_CHILD_CLOSES: Final = frozenset(
+    (codes.CHILD_COMPLETED, codes.CHILD_FAILED, codes.CHILD_CANCELED, codes.CHILD_TIMED_OUT, codes.CHILD_TERMINATED),
 )
+_CLOSES: Final = _CHILD_CLOSES | {codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED}
 _EVENT: Final = tag(History, "events")
 _ID: Final = tag(HistoryEvent, "event_id")
 _NUMBERED: Final = [_ID + varint(number) for number in range(256)]
@@ -171,12 +172,14 @@ class Transaction:
         started: dict[int, int] = {}
         closes: list[HistoryEvent] = []
         for event in buffered:
-            if event.event_type in _ACTIVITY_CLOSES:
+            if event.event_type in _CLOSES:
                 closes.append(event)
                 continue
             self.number(event)
             if event.event_type == codes.ACTIVITY_STARTED:
                 started[event.activity_task_started_event_attributes.scheduled_event_id] = event.event_id
+            elif event.event_type == codes.CHILD_STARTED:
+                started[others.number_child_started(run, event)] = event.event_id
         for event in closes:
             join_started(event, started)
             self.number(event)
@@ -225,9 +228,11 @@ class Transaction:
 
 
 def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
-    """Gives an activity's close event the id of its started event, now that it has one."""
+    """Gives the close event of an activity or a child the id of its started event, now that it has one."""
     kind = event.event_type
-    if kind == codes.ACTIVITY_COMPLETED:
+    if kind in _CHILD_CLOSES:
+        others.join_started(event, started)
+    elif kind == codes.ACTIVITY_COMPLETED:
         completed = event.activity_task_completed_event_attributes
         completed.started_event_id = started.get(completed.scheduled_event_id, completed.started_event_id)
     elif kind == codes.ACTIVITY_FAILED:

@@ -1,0 +1,230 @@
+"""What a run has to do with other runs: its children, its signals and cancel requests to others, its parent; and their fold.
+
+Writes nothing. `unsent` names what is still to be delivered. For an open run that follows from its history: an `…Initiated`
+without its answer, by event id. A closed run may have two more duties: to tell its parent (`TELL_PARENT`) and to end its children
+(`END_CHILDREN`). Its history cannot say that they were done, since no event follows the close event; `facts` does.
+
+Easily got wrong: a run that was continued owes its parent nothing (the last run of the chain does), but its children end with
+it all the same. One that was terminated by a reset owes nobody anything: the run that it was reset to has its children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.engine.core import codes
+
+if TYPE_CHECKING:
+    from perdure.engine.core.state import Run
+
+TELL_PARENT: Final = 0
+END_CHILDREN: Final = -1
+RESETTER: Final = "history-resetter"
+"""The identity of a termination by reset."""
+
+
+class End(Enum):
+    """What a close event means for others."""
+
+    LAST = "last"
+    """The chain of runs has ended."""
+    CONTINUED = "continued"
+    """Another run goes on in its place."""
+    RESET = "reset"
+    """Another run goes on from some point of it, with its children."""
+
+
+class Child:
+    """A pending child workflow."""
+
+    __slots__ = ("attributes", "event", "initiated_event_id", "run_id", "started_event_id")
+
+    def __init__(self, event: HistoryEvent) -> None:
+        self.event = event
+        """The event that initiated it."""
+        self.attributes = event.start_child_workflow_execution_initiated_event_attributes
+        self.initiated_event_id = event.event_id
+        self.run_id = ""
+        """The first run of its chain; empty until it has been started."""
+        self.started_event_id = 0
+        """0 as long as that event is buffered, too."""
+
+
+class External:
+    """A signal or cancel request to another workflow whose answer is pending."""
+
+    __slots__ = ("event", "initiated_event_id")
+
+    def __init__(self, event: HistoryEvent) -> None:
+        self.event = event
+        self.initiated_event_id = event.event_id
+
+
+def root_of(run: Run) -> WorkflowExecution:
+    """The run at the root of its tree of children."""
+    if run.start.HasField("root_workflow_execution"):
+        return run.start.root_workflow_execution
+    return WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
+
+
+# The fold.
+
+
+def _child_initiated(run: Run, event: HistoryEvent) -> None:
+    run.linked = True
+    run.children[event.event_id] = Child(event)
+    run.unsent[event.event_id] = None
+
+
+def _child_start_failed(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.start_child_workflow_execution_failed_event_attributes.initiated_event_id)
+
+
+def _child_started(run: Run, event: HistoryEvent) -> None:
+    a = event.child_workflow_execution_started_event_attributes
+    run.unsent.pop(a.initiated_event_id, None)
+    child = run.children.get(a.initiated_event_id)
+    if child is not None:
+        child.run_id = a.workflow_execution.run_id
+        child.started_event_id = event.event_id
+
+
+def number_child_started(run: Run, event: HistoryEvent) -> int:
+    """A buffered ChildWorkflowExecutionStarted has got its id; returns that of the event that initiated the child."""
+    initiated = event.child_workflow_execution_started_event_attributes.initiated_event_id
+    child = run.children.get(initiated)
+    if child is not None:
+        child.started_event_id = event.event_id
+    return initiated
+
+
+def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
+    """Gives a child's close event the id of its started event, now that it has one."""
+    kind = event.event_type
+    a: Any
+    if kind == codes.CHILD_COMPLETED:
+        a = event.child_workflow_execution_completed_event_attributes
+    elif kind == codes.CHILD_FAILED:
+        a = event.child_workflow_execution_failed_event_attributes
+    elif kind == codes.CHILD_CANCELED:
+        a = event.child_workflow_execution_canceled_event_attributes
+    elif kind == codes.CHILD_TIMED_OUT:
+        a = event.child_workflow_execution_timed_out_event_attributes
+    else:
+        a = event.child_workflow_execution_terminated_event_attributes
+    a.started_event_id = started.get(a.initiated_event_id, a.started_event_id)
+
+
+def _child_completed(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.child_workflow_execution_completed_event_attributes.initiated_event_id)
+
+
+def _child_failed(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.child_workflow_execution_failed_event_attributes.initiated_event_id)
+
+
+def _child_canceled(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.child_workflow_execution_canceled_event_attributes.initiated_event_id)
+
+
+def _child_timed_out(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.child_workflow_execution_timed_out_event_attributes.initiated_event_id)
+
+
+def _child_terminated(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, event.child_workflow_execution_terminated_event_attributes.initiated_event_id)
+
+
+def _end_child(run: Run, initiated_event_id: int) -> None:
+    run.children.pop(initiated_event_id, None)
+    run.unsent.pop(initiated_event_id, None)
+
+
+def _external_initiated(run: Run, event: HistoryEvent) -> None:
+    run.linked = True
+    run.externals[event.event_id] = External(event)
+    run.unsent[event.event_id] = None
+
+
+def _signaled(run: Run, event: HistoryEvent) -> None:
+    _end_external(run, event.external_workflow_execution_signaled_event_attributes.initiated_event_id)
+
+
+def _signal_failed(run: Run, event: HistoryEvent) -> None:
+    _end_external(run, event.signal_external_workflow_execution_failed_event_attributes.initiated_event_id)
+
+
+def _cancel_requested(run: Run, event: HistoryEvent) -> None:
+    _end_external(run, event.external_workflow_execution_cancel_requested_event_attributes.initiated_event_id)
+
+
+def _cancel_failed(run: Run, event: HistoryEvent) -> None:
+    _end_external(run, event.request_cancel_external_workflow_execution_failed_event_attributes.initiated_event_id)
+
+
+def _end_external(run: Run, initiated_event_id: int) -> None:
+    run.externals.pop(initiated_event_id, None)
+    run.unsent.pop(initiated_event_id, None)
+
+
+FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
+    codes.CHILD_INITIATED: _child_initiated,
+    codes.CHILD_START_FAILED: _child_start_failed,
+    codes.CHILD_STARTED: _child_started,
+    codes.CHILD_COMPLETED: _child_completed,
+    codes.CHILD_FAILED: _child_failed,
+    codes.CHILD_CANCELED: _child_canceled,
+    codes.CHILD_TIMED_OUT: _child_timed_out,
+    codes.CHILD_TERMINATED: _child_terminated,
+    codes.EXTERNAL_SIGNAL_INITIATED: _external_initiated,
+    codes.EXTERNAL_SIGNALED: _signaled,
+    codes.EXTERNAL_SIGNAL_FAILED: _signal_failed,
+    codes.EXTERNAL_CANCEL_INITIATED: _external_initiated,
+    codes.EXTERNAL_CANCEL_REQUESTED: _cancel_requested,
+    codes.EXTERNAL_CANCEL_FAILED: _cancel_failed,
+}
+
+
+# The end of a run.
+
+
+def end_of(event: HistoryEvent) -> End:
+    """What a close event means for others."""
+    kind = event.event_type
+    if kind == codes.WORKFLOW_TERMINATED:
+        return End.RESET if event.workflow_execution_terminated_event_attributes.identity == RESETTER else End.LAST
+    if kind == codes.WORKFLOW_CONTINUED:
+        return End.CONTINUED
+    if kind == codes.WORKFLOW_COMPLETED:
+        next_run = event.workflow_execution_completed_event_attributes.new_execution_run_id
+    elif kind == codes.WORKFLOW_FAILED:
+        next_run = event.workflow_execution_failed_event_attributes.new_execution_run_id
+    else:
+        next_run = event.workflow_execution_timed_out_event_attributes.new_execution_run_id
+    return End.CONTINUED if next_run else End.LAST
+
+
+def closed(run: Run, end: End) -> None:
+    """Folds the end of a run: what was not sent never will be; what remains are its duties."""
+    run.externals, run.unsent = {}, {}
+    if end is End.RESET:
+        run.children = {}
+        return
+    abandoned = codes.CLOSE_ABANDONS
+    run.children = {key: child for key, child in run.children.items() if child.run_id and child.attributes.parent_close_policy != abandoned}
+    if run.children:
+        run.unsent[END_CHILDREN] = None
+    if end is End.LAST and run.start.HasField("parent_workflow_execution"):
+        run.unsent[TELL_PARENT] = None
+
+
+def discharge(run: Run, duty: int) -> None:
+    """A closed run has done its duty."""
+    run.unsent.pop(duty, None)
+    if duty == END_CHILDREN:
+        run.children = {}
