@@ -105,18 +105,7 @@ def number_child_started(run: Run, event: HistoryEvent) -> int:
 
 def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
     """Gives a child's close event the id of its started event, now that it has one."""
-    kind = event.event_type
-    a: Any
-    if kind == codes.CHILD_COMPLETED:
-        a = event.child_workflow_execution_completed_event_attributes
-    elif kind == codes.CHILD_FAILED:
-        a = event.child_workflow_execution_failed_event_attributes
-    elif kind == codes.CHILD_CANCELED:
-        a = event.child_workflow_execution_canceled_event_attributes
-    elif kind == codes.CHILD_TIMED_OUT:
-        a = event.child_workflow_execution_timed_out_event_attributes
-    else:
-        a = event.child_workflow_execution_terminated_event_attributes
+    a: Any = getattr(event, CHILD_EVENTS[event.event_type])
     a.started_event_id = started.get(a.initiated_event_id, a.started_event_id)
 
 
@@ -188,6 +177,17 @@ FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.EXTERNAL_CANCEL_REQUESTED: _cancel_requested,
     codes.EXTERNAL_CANCEL_FAILED: _cancel_failed,
 }
+
+CHILD_EVENTS: Final[dict[int, str]] = {
+    codes.CHILD_STARTED: "child_workflow_execution_started_event_attributes",
+    codes.CHILD_START_FAILED: "start_child_workflow_execution_failed_event_attributes",
+    codes.CHILD_COMPLETED: "child_workflow_execution_completed_event_attributes",
+    codes.CHILD_FAILED: "child_workflow_execution_failed_event_attributes",
+    codes.CHILD_CANCELED: "child_workflow_execution_canceled_event_attributes",
+    codes.CHILD_TIMED_OUT: "child_workflow_execution_timed_out_event_attributes",
+    codes.CHILD_TERMINATED: "child_workflow_execution_terminated_event_attributes",
+}
+"""What a parent hears of a child, and where it stands in the event."""
 
 
 # The end of a run.

@@ -19,7 +19,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
-from perdure.engine.core import codes, due, limits
+from perdure.engine.core import codes, due, limits, others
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
@@ -30,8 +30,6 @@ from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.workflow_tasks import begin, schedule
 from perdure.model.rpc import invalid_argument
 
-RESETTER: Final = "history-resetter"
-"""The identity that ends the current run."""
 _SIGNAL: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
 _UPDATE: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
 _EXCLUDED_BY: Final[dict[int, frozenset[int]]] = {
@@ -96,9 +94,9 @@ def reset(
     _fail_task(tx, request)
     tx.cut_tail()
     excluded = _EXCLUDED_BY.get(request.reset_reapply_type, frozenset[int]()) | set(request.reset_reapply_exclude_types)
-    _reapply(tx, dropped, excluded)
+    of_base = _reapply(tx, dropped, excluded, of_base=True)
     if terminated is not None and continues:
-        _reapply(tx, terminated.events, excluded)
+        _reapply(tx, terminated.events, excluded, of_base=of_base)
     for operation in request.post_reset_operations:
         _carry_out(tx, operation, request.identity)
     schedule(tx)
@@ -113,7 +111,7 @@ def reset(
 
 def _terminate(run: Run, request: ResetWorkflowExecutionRequest, env: Env) -> Outcome:
     tx = Transaction(run, env)
-    terminate(tx, request.reason, None, RESETTER)
+    terminate(tx, request.reason, None, others.RESETTER)
     return settle(tx)
 
 
@@ -136,8 +134,13 @@ def _fail_task(tx: Transaction, request: ResetWorkflowExecutionRequest) -> None:
     tx.append(event)
 
 
-def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozenset[int] | set[int]) -> None:
+def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozenset[int] | set[int], *, of_base: bool) -> bool:
+    """Makes events happen again; `of_base`: they are the base run's, whose children the new run has. Whether they still are at the end."""
     for event in events:
+        if event.event_type == codes.WORKFLOW_CONTINUED:
+            of_base = False
+        elif of_base and event.event_type in others.CHILD_EVENTS:
+            _reapply_child(tx, event)
         attributes, exclusion = _REAPPLIED.get(event.event_type, ("", 0))
         if not attributes or exclusion in excluded:
             continue
@@ -145,6 +148,21 @@ def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozense
         getattr(again, attributes).CopyFrom(getattr(event, attributes))
         again.links.extend(event.links)
         tx.add(again)
+    return of_base
+
+
+def _reapply_child(tx: Transaction, event: HistoryEvent) -> None:
+    """What a child that is pending again had told."""
+    told = getattr(event, others.CHILD_EVENTS[event.event_type])
+    child = tx.run.children.get(told.initiated_event_id)
+    if child is None:
+        return
+    again = tx.event(event.event_type)
+    attributes = getattr(again, others.CHILD_EVENTS[event.event_type])
+    attributes.CopyFrom(told)
+    if child.started_event_id:
+        attributes.started_event_id = child.started_event_id
+    tx.add(again)
 
 
 def _carry_out(tx: Transaction, operation: PostResetOperation, identity: str) -> None:
