@@ -60,7 +60,7 @@ def test_what_a_child_is_started_with() -> None:
     fields: dict[str, Any] = {
         "task_queue": {"name": "elsewhere"},
         "memo": Memo(fields={"m": payload("1")}),
-        "search_attributes": SearchAttributes(indexed_fields={"s": payload("2")}),
+        "search_attributes": SearchAttributes(indexed_fields={"x": payload("2")}),
         "header": {"fields": {"h": payload("3")}},
         "retry_policy": {"maximum_attempts": 3},
         "cron_schedule": "@every 9s",
@@ -75,7 +75,7 @@ def test_what_a_child_is_started_with() -> None:
     assert isinstance(message, outbound.StartChild)
     request = message.request
     assert (request.task_queue.name, request.cron_schedule, request.workflow_id_reuse_policy) == ("elsewhere", "@every 9s", 3)
-    assert request.memo == fields["memo"] and request.search_attributes == fields["search_attributes"]
+    assert request.memo == fields["memo"] and request.search_attributes.indexed_fields["x"].data == payload("2").data
     assert request.header.fields["h"] == payload("3") and request.input == payloads("in")
     assert request.retry_policy.maximum_attempts == 3 and request.retry_policy.backoff_coefficient == 2
     assert (request.priority.priority_key, request.priority.fairness_key) == (2, "theirs")
@@ -108,7 +108,7 @@ def test_a_child_that_is_badly_described_fails_the_task(fields: dict[str, Any], 
 
 
 def test_a_child_whose_attributes_are_too_large_ends_the_run() -> None:
-    for fields in ({"input": payloads("x" * (2 << 20))}, {"search_attributes": {"indexed_fields": {"s": payload("x" * 3000)}}}):
+    for fields in ({"input": payloads("x" * (2 << 20))}, {"search_attributes": {"indexed_fields": {"x": payload("x" * 3000)}}}):
         driver = Driver()
         driver.complete(commands.start_child(**fields))
         assert driver.kinds[-2:] == ["WorkflowTaskFailed", "WorkflowExecutionTerminated"]

@@ -19,10 +19,11 @@ from temporalio.api.history.v1 import HistoryEvent, StartChildWorkflowExecutionI
 from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.plan import Plan, PlannedOutbound, Refused
 from perdure.engine.core.policies import is_reuse_policy
-from perdure.engine.core.start import attributes_complaint, bounded, task_timeout
+from perdure.engine.core.start import bounded, task_timeout
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, set_ns
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.upsert_commands import check_attributes
 
 
 def _outbound(plan: Plan) -> PlannedOutbound:
@@ -64,9 +65,8 @@ def check_start_child(plan: Plan, command: Command) -> None:
     wrong = _child_complaint(a)
     if wrong:
         raise Refused(codes.BAD_START_CHILD, f"{wrong} WorkflowId={a.workflow_id} WorkflowType={a.workflow_type.name}")
-    attributes = attributes_complaint(dict(a.search_attributes.indexed_fields)) if a.HasField("search_attributes") else ""
-    if attributes:
-        raise Refused(codes.BAD_SEARCH_ATTRIBUTES, attributes, terminate=True)
+    if a.HasField("search_attributes"):
+        check_attributes(plan, a.search_attributes.indexed_fields)
     if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
         message = "StartChildWorkflowExecutionCommandAttributes. Input or Memo exceeds size limit."
         raise Refused(codes.BAD_START_CHILD, message, terminate=True)

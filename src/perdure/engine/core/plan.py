@@ -12,8 +12,8 @@ from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 from perdure.engine.core.activity_options import Options
-from perdure.engine.core.outcome import Env
 from perdure.engine.core.codes import EXTERNAL_SIGNAL_INITIATED
+from perdure.engine.core.outcome import Env
 from perdure.engine.core.state import Run
 
 
