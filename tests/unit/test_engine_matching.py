@@ -110,6 +110,16 @@ async def test_a_poll_in_process_that_is_cancelled_when_its_task_has_come_keeps_
     assert await asyncio.wait_for(poll, 1) == "a"
 
 
+async def test_polls_are_served_in_their_order_and_those_in_process_the_last_one_first() -> None:
+    for in_process, order in ((False, [0, 1, 2]), (True, [2, 1, 0])):
+        f = Fixture()
+        polls = [f.poll(in_process=in_process) for _ in range(3)]
+        await turn()
+        for name in "abc":
+            f.matching.queue(KEY).add_ready(ReadyTask(name, 1))
+        assert [await polls[i] for i in order] == ["a", "b", "c"]
+
+
 async def test_reserve_takes_a_poller_once_and_release_gives_it_back() -> None:
     f = Fixture()
     poll = f.poll()

@@ -141,10 +141,14 @@ class TaskQueue:
         return f"<TaskQueue {self.key.name}: {len(self.pollers)} pollers, {len(self.ready)} ready>"
 
     def take_poller(self) -> Poller | None:
-        """The poller that has waited longest; None if none waits."""
+        """The poller that is next; None if none waits.
+
+        Of other processes the one that has waited longest, so that all get their share; in this one the one that came last, whose
+        memory is still in the processor's caches.
+        """
         pollers = self.pollers
         while pollers:
-            poller = pollers.popleft()
+            poller = pollers.pop() if pollers[-1].in_process else pollers.popleft()
             if not poller.future.done():
                 self.last_poll = self._matching.clock.now()
                 return poller
@@ -163,7 +167,10 @@ class TaskQueue:
         if poller.deadline <= self._matching.clock.now():
             poller.future.set_result(None)
             return
-        self.pollers.appendleft(poller)
+        if poller.in_process:
+            self.pollers.append(poller)
+        else:
+            self.pollers.appendleft(poller)
         self.arm_expiry()
         self._matching.pump(self)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from perdure.model.errors import DefinitionError, UsageError
@@ -23,8 +24,6 @@ _CONTEXT_NAMES = {"workflow": "WorkflowContext", "activity": "ActivityContext"}
 class CallShape:
     """A callable's parameters without `self` and context. `context` names the kind of context that it may take, None for none."""
 
-    __slots__ = ("_hints", "_types", "arg_names", "fn", "required", "takes_ctx", "variadic", "where")
-
     def __init__(self, fn: Callable[..., Any], where: str, *, skip_self: bool, context: str | None, first_is_ctx: bool = False) -> None:
         self.fn = fn
         self.where = where
@@ -36,8 +35,6 @@ class CallShape:
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.arg_names = tuple(p.name for p in positional)
         self.required = sum(p.default is p.empty for p in positional)
-        self._types: list[Any] | None = None
-        self._hints: Mapping[str, Any] | None = None
         for p in parameters:
             if p.kind is p.KEYWORD_ONLY and p.default is p.empty:
                 raise DefinitionError(
@@ -45,25 +42,20 @@ class CallShape:
                     "take one dataclass"
                 )
 
-    @property
+    @cached_property
     def arg_types(self) -> list[Any]:
         """The annotation of each parameter; None where there is none."""
-        if self._types is None:
-            hints = self.hints
-            self._types = [hints.get(name) for name in self.arg_names]
-        return self._types
+        hints = self.hints
+        return [hints.get(name) for name in self.arg_names]
 
-    @property
+    @cached_property
     def result_type(self) -> Any:
         """The annotation of the result; None where there is none."""
-        hints = self._hints
-        return (self.hints if hints is None else hints).get("return")
+        return self.hints.get("return")
 
-    @property
+    @cached_property
     def hints(self) -> Mapping[str, Any]:
-        if self._hints is None:
-            self._hints = _resolve(self.fn, self.where)
-        return self._hints
+        return _resolve(self.fn, self.where)
 
     def check_count(self, count: int) -> None:
         """UsageError when that many arguments cannot be right."""

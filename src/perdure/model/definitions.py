@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeGuard, TypeVar, cast, overload
 
@@ -72,7 +73,6 @@ class ActivityDefinition(Generic[P, R]):
         self.default_options = options or ActivityOptions()
         self.bound = not inspect.isfunction(fn)
         self._is_method = False
-        self._shape: CallShape | None = None
         self.__name__ = self.name
         self.__qualname__: str = getattr(fn, "__qualname__", self.name)
         self.__module__ = getattr(fn, "__module__", __name__)
@@ -81,14 +81,12 @@ class ActivityDefinition(Generic[P, R]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._is_method = getattr(self.fn, "__qualname__", "").rpartition(".")[0] == owner.__qualname__
-        self._shape = None
+        self.__dict__.pop("shape", None)
 
-    @property
+    @cached_property
     def shape(self) -> CallShape:
         """The parameters, without `self` and context."""
-        if self._shape is None:
-            self._shape = CallShape(self.fn, f"activity {self.name}", skip_self=self._is_method, context="activity")
-        return self._shape
+        return CallShape(self.fn, f"activity {self.name}", skip_self=self._is_method, context="activity")
 
     @property
     def takes_ctx(self) -> bool:
@@ -196,20 +194,14 @@ class WorkflowDefinition(Generic[P, R]):
         self.signals = dict(signals or {})
         self.queries = dict(queries or {})
         self.shape = CallShape(run, f"workflow {name}", skip_self=cls is not None, context="workflow", first_is_ctx=True)
+        self.takes_ctx = self.shape.takes_ctx
+        """Whether the first argument (after `self`) is the WorkflowContext."""
+        self.arg_names = self.shape.arg_names
         self.__name__ = name
         self.__qualname__: str = getattr(run, "__qualname__", name)
         self.__module__ = getattr(run, "__module__", __name__)
         self.__doc__ = getattr(run, "__doc__", None)
         self.__wrapped__ = run
-
-    @property
-    def takes_ctx(self) -> bool:
-        """Whether the first argument (after `self`) is the WorkflowContext."""
-        return self.shape.takes_ctx
-
-    @property
-    def arg_names(self) -> tuple[str, ...]:
-        return self.shape.arg_names
 
     @property
     def arg_types(self) -> list[Any]:

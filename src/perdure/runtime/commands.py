@@ -30,7 +30,7 @@ SIDE_EFFECT_MARKER = "SideEffect"
 # A value in the text of an error is cut here.
 VALUE_CHARACTERS_MAX = 200
 PATCH_MARKER = "core_patch"  # Temporal's name for it in every SDK that has the Rust core
-# The commands that there are many of are put together from bytes, and parsed at once.
+# The commands that there are many of are put together from bytes.
 _SCHEDULE = tag(CommandMessage, "schedule_activity_task_command_attributes")
 _ACTIVITY_ID = tag(ScheduleActivityTaskCommandAttributes, "activity_id")
 _INPUT = tag(ScheduleActivityTaskCommandAttributes, "input")
@@ -50,10 +50,11 @@ class Command:
     def __init__(self) -> None:
         self.dropped = False
 
-    def put(self, message: CommandMessage) -> None:
-        """Fills an empty message."""
-        message.command_type = self.kind  # type: ignore[assignment]
+    def encoded(self) -> bytes:
+        """The message that carries it, encoded."""
+        message = CommandMessage(command_type=self.kind)  # type: ignore[arg-type]  # enum number
         self.write(message)
+        return message.SerializeToString()
 
     def write(self, message: CommandMessage) -> None:
         """Fills the attributes."""
@@ -95,11 +96,11 @@ class ScheduleActivity(Command):
         self.template = template
         self.activity: Any = activity
 
-    def put(self, message: CommandMessage) -> None:
+    def encoded(self) -> bytes:
         attributes = framed(_ACTIVITY_ID, self.activity_id.encode())
         if self.input:
             attributes += framed(_INPUT, self.input)
-        message.MergeFromString(self.template + framed(_SCHEDULE, attributes))
+        return self.template + framed(_SCHEDULE, attributes)
 
     def describe(self) -> str:
         return f"schedule activity {self.activity_type!r} (activity id {self.activity_id})"
@@ -262,8 +263,8 @@ class Complete(Command):
         self.dropped = False
         self.result = result
 
-    def put(self, message: CommandMessage) -> None:
-        message.MergeFromString(framed(_COMPLETE, framed(_RESULT, self.result)))
+    def encoded(self) -> bytes:
+        return framed(_COMPLETE, framed(_RESULT, self.result))
 
     def describe(self) -> str:
         return "complete the workflow"

@@ -20,5 +20,9 @@ class RunnerOptions:
     """Whether `ctx.logger` also logs what the workflow has logged before."""
     guard: bool = True
     """Whether blocking calls (time.sleep, open, sockets, processes) in workflow code are refused while it runs."""
+    completion: bytes = b""
+    """What every completion of a workflow task says beside its commands, encoded."""
+    last_completion: bytes = b""
+    """Likewise, of a task that ends its workflow."""
     strict: bool = False
     """Whether replay also compares inputs, results and durations, which may change between releases but not within one: for tests."""

@@ -47,8 +47,8 @@ class RunState:
         *("definition", "workflow_id", "run_id", "converter", "options", "started", "context", "loop", "code_context", "task_queue"),
         *("start_ns", "now_ns", "history_length", "history_size", "continue_as_new_suggested", "replaying", "evicted", "closed"),
         *("cancel_requested", "cancel_reason", "current_details", "activation", "commands", "refusal", "code_error", "activities"),
-        *("timers", "conditions", "memo", "search_attributes", "handlers_running", "instance"),
-        *("_arguments", "_activity_ids", "_timer_ids", "_random", "_logger", "_main", "_signals", "queries", "_markers"),
+        *("timers", "conditions", "handlers_running", "instance", "_arguments", "_activity_ids", "_timer_ids", "_main"),
+        *("_random", "_logger", "_signals", "_queries", "_markers", "_memo", "_search_attributes"),
     )
 
     def __init__(
@@ -74,18 +74,18 @@ class RunState:
         self.activities: dict[int, ActivityHandle[Any]] = {}
         self.timers: dict[str, Any] = {}
         self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
-        self.memo: dict[str, Payload] = {}
-        self.search_attributes: dict[str, Payload] = {}
-        self.handlers_running = 0
         self.instance: Any = None
         self._arguments: list[Any] = []
-        self._activity_ids = self._timer_ids = 0
+        self._activity_ids = self._timer_ids = self.handlers_running = 0
+        self._main: asyncio.Task[None] | None = None
+        # What most runs never touch is made when it is.
         self._random: random.Random | None = None
         self._logger: WorkflowLogger | None = None
-        self._main: asyncio.Task[None] | None = None
         self._signals: SignalRegistry | None = None
-        self.queries = QueryRegistry(converter)
+        self._queries: QueryRegistry | None = None
         self._markers: Markers | None = None
+        self._memo: dict[str, Payload] | None = None
+        self._search_attributes: dict[str, Payload] | None = None
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
@@ -97,10 +97,6 @@ class RunState:
         self.start_ns = start_ns
         self.task_queue = started.task_queue.name
         self.loop = WorkflowLoop(self, zlib.crc32((started.original_execution_run_id or self.run_id).encode()))
-        if own.HasField("memo"):
-            self.memo.update(own.memo.fields)
-        if own.HasField("search_attributes"):
-            self.search_attributes.update(own.search_attributes.indexed_fields)
         self.context.run(current_workflow.set, self)
 
     def prepare_code(self) -> None:
@@ -109,7 +105,10 @@ class RunState:
         definition = self.definition
         try:
             payloads, shape = self.started.input.payloads, definition.shape
-            self._check_count(len(payloads))
+            try:
+                shape.check_count(len(payloads))
+            except UsageError as error:
+                raise InvalidInput(str(error)) from error
             self._arguments = self.converter.decode_args(payloads, shape.arg_types, shape.arg_names, shape.where)
             self.started.ClearField("input")
             if definition.cls is not None:
@@ -117,12 +116,6 @@ class RunState:
                 self._register_methods()
         except Exception as error:
             self.failed(error)
-
-    def _check_count(self, count: int) -> None:
-        try:
-            self.definition.shape.check_count(count)
-        except UsageError as error:
-            raise InvalidInput(str(error)) from error
 
     def start_code(self) -> None:
         """Creates the workflow's first task."""
@@ -201,21 +194,18 @@ class RunState:
         self.evicted, self.refusal = True, ""
         if hasattr(self, "loop"):
             self.loop.close()
-        self.activities.clear()
-        self.timers.clear()
-        self.conditions.clear()
-        self.commands.clear()
+        for held in (self.activities, self.timers, self.conditions, self.commands):
+            if held:
+                held.clear()
         self._main = self._signals = self._markers = self.code_context = self.instance = None
         self.context = contextvars.Context()  # no circle is left: its memory is free at once, and no collection has to find it
 
     # --- an activation ------------------------------------------------------------------------------------------------------
 
-    def advance(self) -> None:
-        """Runs the code until it waits for something that has not happened."""
-        loop = self.loop
-        loop.drain()
-        while self.conditions and self.code_error is None and self._wake_conditions():
-            loop.drain()
+    def wake_conditions(self) -> None:
+        """Runs the code on where it waits for a condition that has become true, until none is."""
+        while self.code_error is None and self._wake_conditions():
+            self.loop.drain()
 
     def _wake_conditions(self) -> bool:
         woken = False
@@ -369,6 +359,24 @@ class RunState:
         if self._signals is None:
             self._signals = SignalRegistry(self.converter, self._dispatch_signal, self._drop_signal)
         return self._signals
+
+    @property
+    def queries(self) -> QueryRegistry:
+        if self._queries is None:
+            self._queries = QueryRegistry(self.converter)
+        return self._queries
+
+    @property
+    def memo(self) -> dict[str, Payload]:
+        if self._memo is None:
+            self._memo = dict(self.started.memo.fields) if self.started is not None else {}
+        return self._memo
+
+    @property
+    def search_attributes(self) -> dict[str, Payload]:
+        if self._search_attributes is None:
+            self._search_attributes = dict(self.started.search_attributes.indexed_fields) if self.started is not None else {}
+        return self._search_attributes
 
     @property
     def markers(self) -> Markers:

@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1.request_response_pb2 import (
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import WorkflowDefinition
 from perdure.model.errors import NondeterminismError, PerdureError, UsageError
+from perdure.model.framing import framed, tag
 from perdure.runtime import guard
 from perdure.runtime.applying import APPLY, SIGNALED, Apply, apply_signal
 from perdure.runtime.commands import COMMAND_EVENTS, Command
@@ -40,6 +41,8 @@ from perdure.runtime.run_state import RunState
 
 Completion = RespondWorkflowTaskCompletedRequest | RespondWorkflowTaskFailedRequest | RespondQueryTaskCompletedRequest
 
+_TASK_TOKEN = tag(RespondWorkflowTaskCompletedRequest, "task_token")
+_COMMAND = tag(RespondWorkflowTaskCompletedRequest, "commands")
 _STARTED = E.EVENT_TYPE_WORKFLOW_TASK_STARTED
 _COMPLETED = E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _BEGUN = E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
@@ -94,7 +97,7 @@ class WorkflowRunner:
     # --- what the worker calls ------------------------------------------------------------------------------------------------
 
     def activate(self, task: PollWorkflowTaskQueueResponse) -> Completion:
-        """The answer to a workflow task or a query task, its `namespace`, `identity` and sticky attributes left to the worker.
+        """The answer to a workflow task or a query task. What else it is to say is in `RunnerOptions`, or left to the worker.
 
         Never raises for what workflow code does. CacheMiss: this is a later part of the history than the runner can take.
         """
@@ -156,7 +159,11 @@ class WorkflowRunner:
                         self._activate(event, events, position)
                 elif kind == _COMPLETED:
                     if self._awaits_match:
-                        position = self._match(events, position, event.event_id)
+                        self._awaits_match = False
+                        after = match_commands(self.run.commands, events, position, event.event_id, self.options.strict)
+                        if isinstance(after, Mismatch):
+                            raise self._parted(after)
+                        position = after
                 elif kind == SIGNALED:
                     self._signals.append(event)
                 elif kind == _BEGUN:
@@ -195,7 +202,9 @@ class WorkflowRunner:
         run.begin(event.workflow_execution_started_event_attributes, start_ns, WorkflowContext(run))
 
     def _activate(self, started: HistoryEvent, events: Sequence[HistoryEvent], position: int) -> None:
-        run = self.run
+        run = self._state
+        if run is None:
+            raise CacheMiss
         replaying = run.replaying = position < len(events)
         time = started.event_time
         now_ns = time.seconds * 1_000_000_000 + time.nanos
@@ -208,54 +217,40 @@ class WorkflowRunner:
         run.activation += 1
         run.commands = []
         if replaying:
-            self._show_markers(events, position + 1)
+            self._show_markers(run, events, position + 1)
         token = guard.enter() if self.options.guard else None
         outer = run.loop.enter()
         try:
             if run.activation == 1:
-                self._begin_code(run)
-            elif self._signals:
-                self._apply_signals(run)
-            if self._window:
-                self._apply_window(run)
+                run.prepare_code()
+            for event in self._signals:
+                apply_signal(run, event)
+            if run.activation == 1:
+                run.start_code()
+            for apply, event in self._window:
+                apply(run, event)
             if run.code_error is None:
-                run.advance()
+                run.loop.drain()
+                if run.conditions:
+                    run.wake_conditions()
         finally:
+            self._signals.clear()
+            self._window.clear()
             run.loop.leave(outer)
             guard.leave(token)
         if run.code_error is not None:
             raise run.code_error
         self._awaits_match = True
 
-    def _show_markers(self, events: Sequence[HistoryEvent], position: int) -> None:
+    def _show_markers(self, run: RunState, events: Sequence[HistoryEvent], position: int) -> None:
         while position < len(events) and (kind := events[position].event_type) in COMMAND_EVENTS:
             if kind == _MARKER:
-                self.run.markers.upcoming(events[position])
+                run.markers.upcoming(events[position])
             position += 1
 
-    def _begin_code(self, run: RunState) -> None:
-        run.prepare_code()
-        self._apply_signals(run)
-        run.start_code()
-
-    def _apply_signals(self, run: RunState) -> None:
-        signals, self._signals = self._signals, []
-        for event in signals:
-            apply_signal(run, event)
-
-    def _apply_window(self, run: RunState) -> None:
-        window, self._window = self._window, []
-        for apply, event in window:
-            apply(run, event)
-
-    def _match(self, events: Sequence[HistoryEvent], position: int, completed_id: int) -> int:
-        self._awaits_match = False
-        run = self.run
-        after = match_commands(run.commands, events, position, completed_id, self.options.strict)
-        if isinstance(after, Mismatch):
-            line = self._traced.get(id(after.command), "") if self._traced and after.command is not None else ""
-            raise nondeterminism(after, line, self.workflow_id, self.run_id, self.definition.name)
-        return after
+    def _parted(self, mismatch: Mismatch) -> NondeterminismError:
+        line = self._traced.get(id(mismatch.command), "") if self._traced and mismatch.command is not None else ""
+        return nondeterminism(mismatch, line, self.workflow_id, self.run_id, self.definition.name)
 
     def _trace(self, events: Sequence[HistoryEvent], live_started_id: int) -> None:
         """Goes through the history again and notes where each command is issued: too dear to do before it is needed."""
@@ -269,12 +264,10 @@ class WorkflowRunner:
     # --- answers ----------------------------------------------------------------------------------------------------------------
 
     def _completed(self, task: PollWorkflowTaskQueueResponse) -> RespondWorkflowTaskCompletedRequest:
-        request = RespondWorkflowTaskCompletedRequest()
-        request.task_token = task.task_token
-        add = request.commands.add
-        for command in self.run.commands:
-            if not command.dropped:
-                command.put(add())
+        run = self.run
+        parts = [self.options.last_completion if run.closed else self.options.completion, framed(_TASK_TOKEN, task.task_token)]
+        parts += [framed(_COMMAND, command.encoded()) for command in run.commands if not command.dropped]
+        request = RespondWorkflowTaskCompletedRequest.FromString(b"".join(parts))
         if task.queries:
             self._answer_queries(task.queries, request.query_results)
         return request

@@ -83,17 +83,14 @@ class WorkflowTaskHandler:
         self._codec = converter.codec
         self._clock = clock
         self._config = config
-        self._options = options
-        self._histories = HistoryReader(service, namespace, converter.codec)
-        self._check = ReplayCheck(self._histories, converter, replace(options, strict=True)) if config.replay_after_every_task else None
         completion = RespondWorkflowTaskCompletedRequest(namespace=namespace, identity=identity, return_new_workflow_task=True)
-        self._completion = completion.SerializeToString()
-        """What every completion says, encoded."""
-        self._sticky_completion: bytes | None = None
-        """Likewise, of a workflow that is kept here; None: none are."""
+        last_completion = completion.SerializeToString()
         if config.max_cached_workflows:
             _write_sticky(completion.sticky_attributes, sticky_queue, config)
-            self._sticky_completion = completion.SerializeToString()
+        self._options = replace(options, completion=completion.SerializeToString(), last_completion=last_completion)
+        self._keeps = config.max_cached_workflows > 0
+        self._histories = HistoryReader(service, namespace, converter.codec)
+        self._check = ReplayCheck(self._histories, converter, replace(options, strict=True)) if config.replay_after_every_task else None
         self._in_progress_max = max(config.max_concurrent_workflow_tasks, 1)
         self._gate = asyncio.Semaphore(self._in_progress_max)
         self.in_progress = 0
@@ -117,7 +114,10 @@ class WorkflowTaskHandler:
             runner, completion = self._activate(task, definition) or await self._activate_in_turn(task, definition)
             if not isinstance(completion, RespondWorkflowTaskCompletedRequest):
                 return await self._answer(task, runner, completion)
-            self._keep(runner, completion)
+            if self._keeps and not runner.closed:
+                self.cache.put(runner.run_id, runner)
+            else:
+                self.cache.drop(runner.run_id, runner)
             if self._codec is not None:
                 await payload_codec.encode(completion, self._codec)
             try:
@@ -176,15 +176,6 @@ class WorkflowTaskHandler:
         run_id = execution.run_id
         return self.cache.get(run_id) or WorkflowRunner(definition, execution.workflow_id, run_id, self._converter, self._options)
 
-    def _keep(self, runner: WorkflowRunner, completion: RespondWorkflowTaskCompletedRequest) -> None:
-        """Keeps a workflow that goes on, as far as any are kept, and says so in its completion."""
-        if runner.closed or self._sticky_completion is None:
-            self.cache.drop(runner.run_id, runner)
-            completion.MergeFromString(self._completion)
-        else:
-            self.cache.put(runner.run_id, runner)
-            completion.MergeFromString(self._sticky_completion)
-
     async def _respond_again(
         self, task: PollWorkflowTaskQueueResponse, runner: WorkflowRunner, completion: RespondWorkflowTaskCompletedRequest, error: RpcError
     ) -> RespondWorkflowTaskCompletedResponse | None:
@@ -208,7 +199,7 @@ class WorkflowTaskHandler:
             self._log_failure(task, runner.error, answer)
             await self._send_failure(task, answer)
             return
-        if self._sticky_completion is not None and runner.error is None and not runner.closed:
+        if self._keeps and runner.error is None and not runner.closed:
             self.cache.put(runner.run_id, runner)
         else:
             self.cache.drop(runner.run_id, runner)
