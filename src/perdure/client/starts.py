@@ -99,11 +99,12 @@ class Starts:
         response = await self._start(template, target, id, "start_workflow")
         return WorkflowHandle(self._caller, id, first_run_id=response.run_id, result_type=target.result_type)
 
-    async def _start(self, template: Template, target: Target, id: Any, where: str) -> StartWorkflowExecutionResponse:
-        self._caller.check_open()
+    def _start(self, template: Template, target: Target, id: Any, where: str) -> Coroutine[Any, Any, StartWorkflowExecutionResponse]:
+        caller = self._caller
+        caller.check_open()
         request = StartWorkflowExecutionRequest()
         workflow_id = fill(request, template, target, id, where)
-        return await self._caller.call(self._caller.service.start_workflow_execution, request, workflow_id)
+        return caller.call(caller.service.start_workflow_execution, request, workflow_id)
 
     @overload
     async def execute_workflow(

@@ -83,18 +83,19 @@ class ActivityExecutor:
         if definition is None:
             await self._reports.failed(task, self._unknown(task.activity_type.name))
             return
+        converter = self._converter
         try:
-            if self._converter.codec is not None:
-                await payload_codec.decode(task, self._converter.codec)
-            arguments = _arguments(definition, task, self._converter)
+            if converter.codec is not None:
+                await payload_codec.decode(task, converter.codec)
+            shape, payloads = definition.shape, task.input.payloads
+            shape.check_count(len(payloads))
+            arguments = converter.decode_args(payloads, shape.arg_types, shape.arg_names, shape.where)
         except Exception as error:
             _log_failure(task, error)
-            await self._reports.failed(
-                task, error if isinstance(error, InvalidInput) else InvalidInput(f"The input cannot be decoded: {error}")
-            )
+            await self._reports.failed(task, _invalid_input(error))
             return
         slot = asyncio.current_task(self._loop)
-        attempt = Attempt(task, slot, self._converter, self._make_heartbeats)
+        attempt = Attempt(task, slot, converter, self._make_heartbeats)
         if self._stopping:
             attempt.worker_stopping = True
         self._running.add(attempt)
@@ -121,11 +122,11 @@ class ActivityExecutor:
             return self._processes.run(definition, arguments, attempt, self._loop)
         context = contextvars.copy_context()
         activity = ActivityContext(attempt.task, attempt, self._converter, self._config.task_queue)
-        if definition.takes_ctx:
+        context.run(current_activity.set, activity)
+        if definition.shape.takes_ctx:
             arguments.insert(0, activity)
         if definition.is_async:
-            return run_in_context(context.run(_begin, activity, definition.fn, arguments), context)
-        context.run(current_activity.set, activity)
+            return run_in_context(definition.fn(*arguments), context)
         return self._call_in_thread(definition.fn, arguments, attempt, context)
 
     async def _call_in_thread(self, fn: Callable[..., Any], arguments: list[Any], attempt: Attempt, context: contextvars.Context) -> Any:
@@ -237,11 +238,6 @@ class ActivityExecutor:
         self._processes.close()
 
 
-def _begin(activity: ActivityContext, fn: Callable[..., Any], arguments: list[Any]) -> Any:
-    current_activity.set(activity)
-    return fn(*arguments)
-
-
 def _outcome(fn: Callable[..., Any], arguments: list[Any]) -> tuple[Any, BaseException | None]:
     """Result and error of a call in a thread; not every exception can pass through a future (StopIteration, CancelledError)."""
     try:
@@ -250,14 +246,11 @@ def _outcome(fn: Callable[..., Any], arguments: list[Any]) -> tuple[Any, BaseExc
         return None, error
 
 
-def _arguments(definition: ActivityDefinition[..., Any], task: PollActivityTaskQueueResponse, converter: DataConverter) -> list[Any]:
-    shape = definition.shape
-    payloads = task.input.payloads
-    try:
-        shape.check_count(len(payloads))
-    except UsageError as error:
-        raise InvalidInput(str(error)) from None
-    return converter.decode_args(payloads, shape.arg_types, shape.arg_names, shape.where)
+def _invalid_input(error: Exception) -> InvalidInput:
+    """Why an activity cannot be called with what it was sent."""
+    if isinstance(error, InvalidInput):
+        return error
+    return InvalidInput(str(error) if isinstance(error, UsageError) else f"The input cannot be decoded: {error}")
 
 
 def _timeout_ns(task: PollActivityTaskQueueResponse) -> int:
