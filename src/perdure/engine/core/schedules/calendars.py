@@ -76,7 +76,7 @@ class Calendar:
             at += _WINDOW
 
     def matched_until(self, at: int) -> int:
-        """Up to which instant (excluded) all that are asked for match from `at` on, as far as is quickly told; `at` if it does not match."""
+        """Up to which instant (excluded) all that are asked for match, from `at` on, as far as is quickly told; `at` if that does not."""
         offset = 0 if self._zone is None else self._zone.offset(at)
         local = at + offset
         if self._next_local(local) != local:
@@ -157,7 +157,7 @@ class Calendar:
 
 
 def _covers(values: tuple[int, ...], asked: Sequence[tuple[int, ...]], all_below: int) -> bool:
-    return set(values).issuperset(range(all_below), *asked)
+    return set(range(all_below)).union(*asked) <= set(values)
 
 
 def _end_of_run(values: tuple[int, ...], value: int) -> int:
