@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
@@ -23,6 +23,7 @@ from perdure.engine.core import (
     Effect,
     FireTimers,
     Outcome,
+    Run,
     StartActivityTask,
     StartedWorkflowTask,
     StartWorkflowTask,
@@ -67,6 +68,10 @@ class Dispatch:
         self._runs = runs
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.on_closed: Callable[[Run], None] = lambda run: None
+        """Hears of each run with search attributes that has closed, durably,"""
+        self.watched: Collection[str] = ()
+        """and of each run, while this is not empty."""
 
     def connect(
         self,
@@ -94,6 +99,8 @@ class Dispatch:
         close_event = close_event_of(outcome)
         if close_event:
             live.close_event = close_event
+            if live.run.search_attributes or self.watched:
+                self.on_closed(live.run)
         if live.drained and (outcome.buffer_cleared or close_event):
             for waiter in live.drained:
                 if not waiter.done():

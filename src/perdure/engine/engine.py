@@ -29,9 +29,12 @@ from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.namespaces import Namespaces
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
+from perdure.engine.record_timers import RecordTimers
 from perdure.engine.records import Records
 from perdure.engine.recovery import recover
 from perdure.engine.resets import Resets
+from perdure.engine.schedules import Schedules
+from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
@@ -68,6 +71,11 @@ class Engine:
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries)
+        self.record_timers = RecordTimers(clock, self.records)
+        actions = Actions(self.starts, self.runs, self.transactions, clock)
+        self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, clock)
+        self.dispatch.on_closed, self.dispatch.watched = self.schedules.on_closed, self.schedules.watched
+        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.runs)} runs in memory"
@@ -127,6 +135,8 @@ class Engine:
         self.end_waits()
         self.queries.close()
         await self.timers.close()
+        await self.record_timers.close()
+        await self.schedules.close()
         await self.dispatch.close()
         await self.deliveries.close()
         await self.committer.settle()
@@ -160,6 +170,8 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
     try:
         await engine.namespaces.open(namespaces)
         await recover(engine)
+        engine.record_timers.open()
+        engine.schedules.open()
     except BaseException:
         await engine.close()
         raise

@@ -11,6 +11,7 @@ from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
+from perdure.engine.calls.schedules import ScheduleCalls
 from perdure.engine.calls.search_attributes import SearchAttributeCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
@@ -28,6 +29,7 @@ class Frontend(
     ActivityControlCalls,
     OperationCalls,
     TaskQueueCalls,
+    ScheduleCalls,
 ):
     """`WorkflowService` on an embedded engine."""
 

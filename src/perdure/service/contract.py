@@ -12,6 +12,7 @@ from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
 from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
+from perdure.service.rpcs.schedules import ScheduleRpcs
 from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
@@ -32,6 +33,7 @@ class WorkflowService(
     ActivityControlRpcs,
     OperationRpcs,
     TaskQueueRpcs,
+    ScheduleRpcs,
     Protocol,
 ):
     """One async method per RPC. Raises `RpcError` and nothing else."""

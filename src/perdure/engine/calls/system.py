@@ -57,6 +57,7 @@ class SystemCalls(Calls):
         able.encoded_failure_attributes = True
         able.upsert_memo = True
         able.sdk_metadata = True
+        able.supports_schedules = True
         return response
 
     @rpc

@@ -88,6 +88,11 @@ def is_over(state: ScheduleState, now: int) -> bool:
     return idle and _last_used(state) + IDLE <= now
 
 
+def may_go_on(state: ScheduleState) -> bool:
+    """Whether something waits, and nothing that runs or starts is in its way."""
+    return bool(state.buffer) and not state.info.running_workflows and not any(action.tracked for action in state.starting)
+
+
 def _coming(state: ScheduleState) -> ActionTime | None:
     spec = compiled_spec(state)
     return spec.next(state.processed, state.seed) if spec is not None and may_act(state.schedule) else None

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from json import dumps
 from typing import Final
 
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, SearchAttributes
 from temporalio.api.enums.v1 import WorkflowIdReusePolicy as Reuse
-from temporalio.api.schedule.v1 import Schedule, SchedulePatch
+from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.schedule.v1 import Schedule, ScheduleListEntry, SchedulePatch
 from temporalio.api.workflowservice.v1 import (
     CreateScheduleRequest,
     DescribeScheduleResponse,
     StartWorkflowExecutionRequest,
+    UpdateScheduleRequest,
 )
 
 from perdure.engine.core import limits, retry
@@ -24,13 +26,16 @@ from perdure.engine.core.schedules import policies
 from perdure.engine.core.schedules.fields import InvalidSpec
 from perdure.engine.core.schedules.spec import canonical
 from perdure.engine.core.schedules.state import Action, ScheduleState
-from perdure.engine.core.start import attributes_complaint, validate_start
+from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
+from perdure.engine.core.start import drop_nulls, validate_start
 from perdure.engine.core.times import SECOND, duration, timestamp, to_ns
-from perdure.model.rpc import RpcError, invalid_argument, not_found
+from perdure.model.rpc import RpcError, already_exists, invalid_argument, not_found
 
 SCHEDULED_BY_ID: Final = "TemporalScheduledById"
 SCHEDULED_START_TIME: Final = "TemporalScheduledStartTime"
 FUTURE_TIMES: Final = 10
+LISTED_TIMES: Final = 5
+LISTED_SPEC_ITEMS_MAX: Final = 10
 NOTE_BYTES_MAX: Final = 1000
 MATCHING_TIMES_MAX: Final = 1000
 
@@ -40,11 +45,17 @@ def no_schedule(schedule_id: str) -> RpcError:
     return not_found(f"schedule {schedule_id!r} not found")
 
 
+def schedule_exists(state: ScheduleState) -> RpcError:
+    """There is one of this id, and another request made it."""
+    detail = WorkflowExecutionAlreadyStartedFailure(start_request_id=state.request_id, run_id=state.uid, first_execution_run_id=state.uid)
+    return already_exists(f"schedule {state.schedule_id!r} is already registered", detail)
+
+
 # Checking.
 
 
-def checked(namespace: str, schedule_id: str, schedule: Schedule) -> Schedule:
-    """The schedule as it is kept.
+def checked(namespace: str, schedule_id: str, schedule: Schedule, custom: Types) -> Schedule:
+    """The schedule as it is kept; `custom` are the namespace's own search attributes.
 
     Raises:
         RpcError: InvalidArgument.
@@ -58,6 +69,7 @@ def checked(namespace: str, schedule_id: str, schedule: Schedule) -> Schedule:
     kept.policies.overlap_policy = policies.overlap_policy(schedule)
     kept.policies.catchup_window.CopyFrom(duration(policies.catchup_window(schedule)))
     _check_action(namespace, schedule_id, kept)
+    _check_attributes(kept.action.start_workflow.search_attributes, custom, namespace)
     return kept
 
 
@@ -67,10 +79,7 @@ def _check_action(namespace: str, schedule_id: str, schedule: Schedule) -> None:
     workflow = schedule.action.start_workflow
     if workflow.cron_schedule:
         raise invalid_argument("Scheduled workflow must not contain CronSchedule")
-    if workflow.workflow_id_reuse_policy not in (
-        Reuse.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED,
-        Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-    ):
+    if workflow.workflow_id_reuse_policy not in (0, Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE):
         raise invalid_argument("Scheduled workflow must not contain WorkflowIdReusePolicy")
     sample = ScheduleState(namespace, schedule_id, "", "", schedule)
     validate_start(start_request(sample, Action(0, 0, 0, 0, True)))
@@ -93,7 +102,7 @@ def check_patch(patch: SchedulePatch) -> None:
             raise invalid_argument("a backfill must not end before it starts")
 
 
-def check_create(request: CreateScheduleRequest) -> None:
+def check_create(request: CreateScheduleRequest, custom: Types) -> None:
     """Refuses what is wrong beside the schedule itself.
 
     Raises:
@@ -102,12 +111,35 @@ def check_create(request: CreateScheduleRequest) -> None:
     check_names(request.schedule_id, request.request_id, request.identity)
     if not request.request_id:
         raise invalid_argument("RequestId is not set on request.")
+    _check_shown(request, custom)
+    check_patch(request.initial_patch)
+
+
+def check_update(request: UpdateScheduleRequest, custom: Types) -> None:
+    """Refuses what is wrong beside the schedule itself.
+
+    Raises:
+        RpcError: InvalidArgument.
+    """
+    check_names(request.schedule_id, request.request_id, request.identity)
+    _check_shown(request, custom)
+
+
+def _check_shown(request: CreateScheduleRequest | UpdateScheduleRequest, custom: Types) -> None:
     if limits.too_large(request.memo, limits.MEMO_BYTES_MAX):
         raise invalid_argument("Memo exceeds size limit.")
-    complaint = attributes_complaint(dict(request.search_attributes.indexed_fields))
-    if complaint:
-        raise invalid_argument(complaint)
-    check_patch(request.initial_patch)
+    drop_nulls(request.memo.fields)
+    _check_attributes(request.search_attributes, custom, request.namespace)
+
+
+def _check_attributes(attributes: SearchAttributes, custom: Types, namespace: str) -> None:
+    """Refuses attributes that the namespace does not have; notes the types of the others."""
+    fields = attributes.indexed_fields
+    wrong = complaint(fields, custom, namespace) or size_complaint(fields)
+    if wrong:
+        raise invalid_argument(wrong)
+    drop_nulls(fields)
+    set_types(fields, custom)
 
 
 def check_names(schedule_id: str, *others: str) -> None:
@@ -153,7 +185,7 @@ def start_request(state: ScheduleState, action: Action) -> StartWorkflowExecutio
         "versioning_override",
         "priority",
     ):
-        if workflow.HasField(name):  # type: ignore[arg-type]
+        if workflow.HasField(name):
             getattr(request, name).CopyFrom(getattr(workflow, name))
     attributes = request.search_attributes.indexed_fields
     attributes[SCHEDULED_BY_ID].CopyFrom(_attribute("Keyword", state.schedule_id))
@@ -194,15 +226,28 @@ def token_bytes(state: ScheduleState) -> bytes:
     return state.token.to_bytes(8)
 
 
+def listed(state: ScheduleState) -> ScheduleListEntry:
+    """What lists show of a schedule."""
+    entry = ScheduleListEntry(schedule_id=state.schedule_id, memo=state.memo, search_attributes=state.search_attributes)
+    schedule, info = state.schedule, entry.info
+    info.spec.CopyFrom(schedule.spec)
+    info.spec.ClearField("timezone_data")
+    del info.spec.structured_calendar[LISTED_SPEC_ITEMS_MAX:]
+    del info.spec.interval[LISTED_SPEC_ITEMS_MAX:]
+    del info.spec.exclude_structured_calendar[LISTED_SPEC_ITEMS_MAX:]
+    info.workflow_type.CopyFrom(schedule.action.start_workflow.workflow_type)
+    info.notes, info.paused = schedule.state.notes, schedule.state.paused
+    info.recent_actions.extend(state.info.recent_actions[-LISTED_TIMES:])
+    info.future_action_times.extend(timestamp(when) for when in future_times(state, LISTED_TIMES))
+    return entry
+
+
 def described(state: ScheduleState) -> DescribeScheduleResponse:
     """All that is shown of one schedule."""
     response = DescribeScheduleResponse(
-        schedule=state.schedule,
-        info=state.info,
-        memo=state.memo,
-        search_attributes=state.search_attributes,
-        conflict_token=token_bytes(state),
+        schedule=state.schedule, info=state.info, memo=state.memo, search_attributes=state.search_attributes
     )
+    response.conflict_token = token_bytes(state)
     info = response.info
     info.buffer_size = len(state.buffer) + len(state.starting)
     for when in future_times(state, FUTURE_TIMES):
@@ -230,12 +275,10 @@ def matching_times(state: ScheduleState, start: int, end: int) -> list[int]:
     spec = policies.compiled_spec(state)
     found: list[int] = []
     after = start
-    while (
-        spec is not None
-        and len(found) < MATCHING_TIMES_MAX
-        and (coming := spec.next(after, state.seed)) is not None
-        and coming.actual <= end
-    ):
+    while spec is not None and len(found) < MATCHING_TIMES_MAX:
+        coming = spec.next(after, state.seed)
+        if coming is None or coming.actual > end:
+            break
         found.append(coming.actual)
         after = coming.nominal
     return found
