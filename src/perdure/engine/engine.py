@@ -75,7 +75,6 @@ class Engine:
         actions = Actions(self.starts, self.runs, self.transactions, clock)
         self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, clock)
         self.dispatch.on_closed, self.dispatch.watched = self.schedules.on_closed, self.schedules.watched
-        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.runs)} runs in memory"
