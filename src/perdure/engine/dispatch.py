@@ -121,7 +121,7 @@ class Dispatch:
         elif isinstance(effect, WorkflowTaskReady):
             self._offer_workflow_task(live, effect.queue, effect.sticky)
         elif isinstance(effect, ActivityReady):
-            key = QueueKey(TaskKind.ACTIVITY, live.run.namespace, effect.queue)
+            key = QueueKey(TaskKind.ACTIVITY, live.run.queue_namespace, effect.queue)
             self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id))
 
     def _offer_workflow_task(self, live: LiveRun, queue: str, sticky: bool) -> None:
@@ -350,7 +350,7 @@ class Dispatch:
             self._offer_workflow_task(live, run.task.queue, run.task.sticky)
         for activity in list(run.activities.values()):
             if activity.state == READY:
-                key = QueueKey(TaskKind.ACTIVITY, run.namespace, activity.queue)
+                key = QueueKey(TaskKind.ACTIVITY, run.queue_namespace, activity.queue)
                 self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id))
         self.timers.set(run.run_id, run.next_due())
 

@@ -36,6 +36,7 @@ from perdure.engine.resets import Resets
 from perdure.engine.schedules import Schedules
 from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
+from perdure.engine.standalone_activities import StandaloneActivities
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions
@@ -67,6 +68,7 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching)
+        self.standalone = StandaloneActivities(self.runs, self.transactions, self.history, clock)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)

@@ -13,6 +13,7 @@ from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.schedules import ScheduleCalls
 from perdure.engine.calls.search_attributes import SearchAttributeCalls
+from perdure.engine.calls.standalone_activities import StandaloneActivityCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
@@ -28,6 +29,7 @@ class Frontend(
     ActivityCalls,
     ActivityControlCalls,
     OperationCalls,
+    StandaloneActivityCalls,
     TaskQueueCalls,
     ScheduleCalls,
 ):

@@ -159,7 +159,7 @@ class LiveRuns:
             if len(self._runs) <= LIVE_RUNS_MAX:
                 return
             live = self._runs[run_id]
-            if live.pending or live.drained:
+            if live.pending or live.drained or live.waiting:
                 self._runs.move_to_end(run_id)
             else:
                 self.evict(live)

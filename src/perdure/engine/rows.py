@@ -50,7 +50,7 @@ def _activities(outcome: Outcome) -> tuple[list[ActivityRow], list[int]]:
         if activity is None:
             closed.append(scheduled_event_id)
             continue
-        queue = queue_key(outcome.run.namespace, activity.queue) if activity.state == READY else None
+        queue = queue_key(outcome.run.queue_namespace, activity.queue) if activity.state == READY else None
         changed.append(ActivityRow(scheduled_event_id, queue, activity.row()))
     return changed, closed
 

@@ -14,6 +14,7 @@ from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.schedules import ScheduleRpcs
 from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
+from perdure.service.rpcs.standalone_activities import StandaloneActivityRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
@@ -32,6 +33,7 @@ class WorkflowService(
     ActivityRpcs,
     ActivityControlRpcs,
     OperationRpcs,
+    StandaloneActivityRpcs,
     TaskQueueRpcs,
     ScheduleRpcs,
     Protocol,

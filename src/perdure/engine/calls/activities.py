@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import TypeAlias
 
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
@@ -30,6 +31,13 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind
 from perdure.engine.core.tokens import ACTIVITY
 from perdure.engine.live_runs import LiveRun
+
+_ById: TypeAlias = (
+    RespondActivityTaskCompletedByIdRequest
+    | RespondActivityTaskFailedByIdRequest
+    | RespondActivityTaskCanceledByIdRequest
+    | RecordActivityTaskHeartbeatByIdRequest
+)
 
 
 class ActivityCalls(Calls):
@@ -78,7 +86,7 @@ class ActivityCalls(Calls):
         self, request: RespondActivityTaskCompletedByIdRequest
     ) -> RespondActivityTaskCompletedByIdResponse:
         """An activity's result, from outside its worker."""
-        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        live = await self._of_named_activity(request)
         await self.engine.transactions.run(live, request)
         return RespondActivityTaskCompletedByIdResponse()
 
@@ -87,7 +95,7 @@ class ActivityCalls(Calls):
         self, request: RespondActivityTaskFailedByIdRequest
     ) -> RespondActivityTaskFailedByIdResponse:
         """An activity's failure, from outside its worker."""
-        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        live = await self._of_named_activity(request)
         reply = (await self.engine.transactions.run(live, request)).reply
         return reply if isinstance(reply, RespondActivityTaskFailedByIdResponse) else RespondActivityTaskFailedByIdResponse()
 
@@ -96,7 +104,7 @@ class ActivityCalls(Calls):
         self, request: RespondActivityTaskCanceledByIdRequest
     ) -> RespondActivityTaskCanceledByIdResponse:
         """An activity's cancellation, accepted from outside its worker."""
-        live = await self._of_named_activity(request.namespace, request.workflow_id, request.run_id)
+        live = await self._of_named_activity(request)
         await self.engine.transactions.run(live, request)
         return RespondActivityTaskCanceledByIdResponse()
 
@@ -105,10 +113,15 @@ class ActivityCalls(Calls):
         self, request: RecordActivityTaskHeartbeatByIdRequest
     ) -> RecordActivityTaskHeartbeatByIdResponse:
         """An activity is alive, says somebody outside its worker."""
-        live = await self._find(request.namespace, request.workflow_id, request.run_id)
+        live = await self._of_named_activity(request)
         reply = (await self.engine.transactions.run(live, request)).reply
         return reply if isinstance(reply, RecordActivityTaskHeartbeatByIdResponse) else RecordActivityTaskHeartbeatByIdResponse()
 
-    async def _of_named_activity(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
-        live = await self._find(namespace, workflow_id, run_id)
+    async def _of_named_activity(self, request: _ById) -> LiveRun:
+        """The run that has the activity; without a workflow id the activity has none, and the run id is its own."""
+        if request.workflow_id:
+            live = await self._find(request.namespace, request.workflow_id, request.run_id)
+        else:
+            self._namespace(request.namespace)
+            live = await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
         return await self._with_room(live) if is_crowded(live) else live

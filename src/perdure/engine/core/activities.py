@@ -28,7 +28,8 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskCompletedEventAttributes, ActivityTaskStartedEventAttributes, HistoryEvent
 
 from perdure.engine.core import codes, due, limits, retry
-from perdure.engine.core.apply import end_activity, hold, let_go
+from perdure.engine.core.apply import closed, end_activity, hold, let_go
+from perdure.engine.core.closing import void
 from perdure.engine.core.codes import BACKOFF, PAUSED, READY, STARTED
 from perdure.engine.core.interventions import Intervention
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
@@ -92,7 +93,7 @@ def offer(tx: Transaction) -> None:
     for a in tx.ready:
         if a.state != READY or a.scheduled_event_id not in run.activities:
             continue
-        reservation = None if a.queue in deserted else tx.env.reserve(TaskKind.ACTIVITY, run.namespace, a.queue, False)
+        reservation = None if a.queue in deserted else tx.env.reserve(TaskKind.ACTIVITY, run.queue_namespace, a.queue, False)
         if reservation is not None:
             begin(tx, a, reservation)
         else:
@@ -174,6 +175,8 @@ def _close(tx: Transaction, a: Activity, event: HistoryEvent) -> None:
 def _closed(tx: Transaction, a: Activity) -> None:
     tx.outcome.activities[a.scheduled_event_id] = None
     tx.wants_task = True
+    if tx.run.standalone:
+        void(tx)
 
 
 def complete(tx: Transaction, a: Activity, result: bytes | None, identity: str) -> None:
@@ -185,6 +188,8 @@ def complete(tx: Transaction, a: Activity, result: bytes | None, identity: str) 
     attributes = c.SerializeToString()
     tx.put(codes.ACTIVITY_COMPLETED, attributes if result is None else framed(_RESULT, result) + attributes)
     end_activity(tx.run, a.scheduled_event_id)
+    if tx.run.standalone:
+        closed(tx.run, codes.COMPLETED, tx.now)
     _closed(tx, a)
 
 

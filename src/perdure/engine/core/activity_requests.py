@@ -42,7 +42,7 @@ from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
 from perdure.engine.core.tokens import token_attempt
 from perdure.engine.core.transaction import Transaction
-from perdure.model.rpc import invalid_argument, not_found
+from perdure.model.rpc import failed_precondition, invalid_argument, not_found
 
 _Completed: TypeAlias = RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest
 _Failed: TypeAlias = RespondActivityTaskFailedRequest | RespondActivityTaskFailedByIdRequest
@@ -199,7 +199,9 @@ def canceled_by_id(run: Run, request: RespondActivityTaskCanceledByIdRequest, en
 
 def _cancel(run: Run, a: Activity, request: _Canceled, reply: Message, env: Env) -> Outcome:
     if not a.cancel_requested_event_id:
-        raise invalid_argument("unable to record activity cancellation: its cancellation was not requested")
+        if run.standalone:
+            raise failed_precondition("invalid transition from Started: the cancellation of the activity was not requested")
+        raise invalid_argument("unable to mark activity as canceled without activity being request canceled first")
     if limits.too_large(request.details):
         raise invalid_argument("Activity cancellation details exceed size limit.")
     tx = Transaction(run, env)

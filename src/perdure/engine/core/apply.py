@@ -78,7 +78,7 @@ def run_started(run: Run, event: HistoryEvent, time: int, workflow_id: str, work
     run.execution_expiration, run.run_timeout, run.task_timeout, backoff = spans
     by_run = time + backoff + run.run_timeout if run.run_timeout else 0
     run.run_expiration = earliest(by_run, run.execution_expiration)
-    run.first_task_due = time + backoff if backoff else 0
+    run.first_task_due = time + backoff if backoff and not run.standalone else 0
     has = a.HasField
     run.linked = has("parent_workflow_execution")
     if has("memo"):
@@ -154,24 +154,34 @@ def activity_scheduled(run: Run, event: HistoryEvent, shared: Shared | None) -> 
     a = Activity(event, shared)
     run.activities[a.scheduled_event_id] = a
     run.activity_ids[a.activity_id] = a.scheduled_event_id
+    if run.standalone:
+        a.first_scheduled_time = a.scheduled_time = run.execution_time
     due.watch_activity(run, a)
     return a
 
 
 def _activity_completed(run: Run, event: HistoryEvent) -> None:
     end_activity(run, event.activity_task_completed_event_attributes.scheduled_event_id)
+    if run.standalone:
+        closed(run, codes.COMPLETED, to_ns(event.event_time))
 
 
 def _activity_failed(run: Run, event: HistoryEvent) -> None:
     end_activity(run, event.activity_task_failed_event_attributes.scheduled_event_id)
+    if run.standalone:
+        closed(run, codes.FAILED, to_ns(event.event_time))
 
 
 def _activity_timed_out(run: Run, event: HistoryEvent) -> None:
     end_activity(run, event.activity_task_timed_out_event_attributes.scheduled_event_id)
+    if run.standalone:
+        closed(run, codes.TIMED_OUT, to_ns(event.event_time))
 
 
 def _activity_canceled(run: Run, event: HistoryEvent) -> None:
     end_activity(run, event.activity_task_canceled_event_attributes.scheduled_event_id)
+    if run.standalone:
+        closed(run, codes.CANCELED, to_ns(event.event_time))
 
 
 def end_activity(run: Run, scheduled_event_id: int) -> None:
@@ -242,6 +252,9 @@ def signaled(run: Run, request_id: str) -> None:
 
 def _cancel_requested(run: Run, event: HistoryEvent) -> None:
     run.cancel_requested = True
+    if run.standalone:
+        for a in run.activities.values():
+            a.cancel_requested_event_id = event.event_id
 
 
 def _options_updated(run: Run, event: HistoryEvent) -> None:

@@ -37,7 +37,7 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
         config.user_metadata.CopyFrom(run.start_event.user_metadata)
     r.workflow_execution_info.CopyFrom(execution_info(run))
     for activity in run.activities.values():
-        r.pending_activities.append(_activity_info(activity))
+        r.pending_activities.append(activity_info(activity))
     if run.children and not run.closed:
         r.pending_children.extend(_child_info(child) for child in run.children.values())
     if run.task is not None:
@@ -95,7 +95,8 @@ def _problems(run: Run) -> Payload:
     return payload
 
 
-def _activity_info(a: Activity) -> PendingActivityInfo:
+def activity_info(a: Activity) -> PendingActivityInfo:
+    """What is shown of an activity that is pending."""
     info = PendingActivityInfo()
     info.activity_id = a.activity_id
     info.activity_type.name = a.activity_type

@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
     RecordActivityTaskHeartbeatByIdRequest,
     RecordActivityTaskHeartbeatRequest,
+    RequestCancelActivityExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
     ResetStickyTaskQueueRequest,
@@ -27,6 +28,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
+    TerminateActivityExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
     UpdateActivityOptionsRequest,
@@ -42,6 +44,7 @@ from perdure.engine.core import (
     outbound,
     policies,
     signals,
+    standalone,
     workflow_tasks,
 )
 from perdure.engine.core.outcome import (
@@ -70,6 +73,7 @@ Request: TypeAlias = (
     | outbound.Discharged
     | inbound.Received
     | RecordActivityTaskHeartbeatRequest
+    | RequestCancelActivityExecutionRequest
     | RequestCancelWorkflowExecutionRequest
     | ResetActivityRequest
     | ResetStickyTaskQueueRequest
@@ -84,6 +88,7 @@ Request: TypeAlias = (
     | SignalWithStartWorkflowExecutionRequest
     | SignalWorkflowExecutionRequest
     | StartWorkflowExecutionRequest
+    | TerminateActivityExecutionRequest
     | TerminateWorkflowExecutionRequest
     | UnpauseActivityRequest
     | UpdateActivityOptionsRequest
@@ -126,6 +131,8 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     inbound.CancelFromWorkflow: inbound.cancel_from_workflow,
     inbound.TerminateByParent: inbound.terminate_by_parent,
     inbound.ChildClosed: inbound.child_closed,
+    RequestCancelActivityExecutionRequest: standalone.request_cancel,
+    TerminateActivityExecutionRequest: standalone.request_terminate,
 }
 
 

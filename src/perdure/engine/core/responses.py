@@ -47,6 +47,11 @@ def make_heads(run: Run) -> None:
     """Encodes what is the same in all responses of a run."""
     execution = framed(_ID, run.workflow_id.encode()) + framed(_RUN, run.run_id.encode())
     of_task, of_activity = _common(run.namespace, run.workflow_type, run.task_queue)
+    if run.standalone:
+        run.activity_head = PollActivityTaskQueueResponse(
+            workflow_namespace=run.queue_namespace, activity_run_id=run.run_id
+        ).SerializeToString()
+        return
     run.task_head = framed(_TASK_EXECUTION, execution) + of_task
     run.activity_head = framed(_ACTIVITY_EXECUTION, execution) + of_activity
 

@@ -20,6 +20,8 @@ from perdure.engine.core.others import Child, External
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.model.ids import run_id_bytes
 
+STANDALONE_MARK: Final = "\x1d"
+"""Follows the namespace of a run that is an activity without a workflow."""
 _NONE: Final = HistoryEvent()
 _NOTHING: Final = _NONE.workflow_execution_started_event_attributes
 """What a run has until its first event."""
@@ -54,6 +56,7 @@ class Run:
         "namespace",
         "next_event_id",
         "previous_started_event_id",
+        "queue_namespace",
         "reported_cause",
         "reset_time",
         "run_expiration",
@@ -63,6 +66,7 @@ class Run:
         "search_attributes",
         "signal_count",
         "signal_request_ids",
+        "standalone",
         "start",
         "start_event",
         "start_request_id",
@@ -87,6 +91,10 @@ class Run:
 
     def __init__(self, namespace: str, run_id: str, start_request_id: str) -> None:
         self.namespace = namespace
+        self.standalone = namespace.endswith(STANDALONE_MARK)
+        """It is an activity without a workflow: it has no workflow tasks, and ends with its only activity."""
+        self.queue_namespace = namespace[:-1] if self.standalone else namespace
+        """The namespace as users know it, that of its task queues."""
         self.run_id = run_id
         self.run_id_bytes = run_id_bytes(run_id)
         self.start_request_id = start_request_id
