@@ -164,8 +164,8 @@ async def test_a_delayed_start(client: Client, worker: Workers) -> None:
             double, 1, id="a", task_queue=running.task_queue, start_to_close_timeout=SHORT, start_delay=delay
         )
         assert await handle.result() == 2
-        shown = await handle.describe()
-        assert shown.last_started_time is not None and shown.last_started_time - shown.scheduled_time >= delay
+        shown = (await handle.describe()).raw_info
+        assert shown.last_started_time.ToDatetime() - shown.schedule_time.ToDatetime() >= delay
 
 
 async def test_an_activity_that_is_not_there(client: Client) -> None:
