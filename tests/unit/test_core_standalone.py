@@ -50,7 +50,7 @@ class Standalone(Driver):
     def __init__(self, env: FakeEnv | None = None, **fields: Any) -> None:
         self.env = env or FakeEnv()
         request = start_request(**fields)
-        check_start(request)
+        check_start(request, {})
         outcome = start_standalone("ns" + STANDALONE_MARK, request, self.env)
         self.run = outcome.run
         self.ledgers = [StandaloneLedger(self.run)]
@@ -189,7 +189,7 @@ def test_policies_of_an_id() -> None:
 )
 def test_what_can_never_be_started_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(RpcError) as refused:
-        check_start(start_request(**fields))
+        check_start(start_request(**fields), {})
     assert refused.value.code is StatusCode.INVALID_ARGUMENT
 
 
@@ -204,7 +204,7 @@ def test_names_and_a_timeout_are_needed() -> None:
         request = start_request()
         each(request)
         with pytest.raises(RpcError):
-            check_start(request)
+            check_start(request, {})
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,7 +9,8 @@ import pytest
 from perdure.engine import matching as module
 from perdure.engine.back_pressure import START_WAIT_SECONDS, make_way
 from perdure.engine.core import TaskKind
-from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.poller import Poller
 from perdure.testing import ManualClock
 
 KEY = QueueKey(TaskKind.ACTIVITY, "default", "q")

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
+from perdure.engine.backlog import Urgency
+from perdure.engine.backlog import urgency as urgency_of
 from perdure.engine.core import (
     ActivityReady,
     ActivityStarted,
@@ -40,7 +42,8 @@ from perdure.engine.core.workflow_tasks import INLINE_REQUEST
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
-from perdure.engine.matching import Matching, Poller, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.poller import Poller
 from perdure.engine.queries import Queries, QueryTask
 from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
@@ -122,14 +125,17 @@ class Dispatch:
             self._offer_workflow_task(live, effect.queue, effect.sticky)
         elif isinstance(effect, ActivityReady):
             key = QueueKey(TaskKind.ACTIVITY, live.run.queue_namespace, effect.queue)
-            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id))
+            urgency = _activity_urgency(live.run, effect.scheduled_event_id)
+            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id), urgency)
 
     def _offer_workflow_task(self, live: LiveRun, queue: str, sticky: bool) -> None:
         key = QueueKey(TaskKind.WORKFLOW, live.run.namespace, queue)
         if sticky and self.matching.sticky_gone(key):
             self.request(live.run.run_id, StickyUnavailable())
         else:
-            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, 0))
+            start = live.run.start
+            urgency = urgency_of(start.priority, start.priority) if start.HasField("priority") else None
+            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, 0), urgency)
 
     # Tasks to pollers.
 
@@ -351,7 +357,8 @@ class Dispatch:
         for activity in list(run.activities.values()):
             if activity.state == READY:
                 key = QueueKey(TaskKind.ACTIVITY, run.queue_namespace, activity.queue)
-                self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id))
+                urgency = _activity_urgency(run, activity.scheduled_event_id)
+                self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id), urgency)
         self.timers.set(run.run_id, run.next_due())
 
     async def _persist(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
@@ -383,6 +390,13 @@ class Dispatch:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _activity_urgency(run: Run, scheduled_event_id: int) -> Urgency | None:
+    activity = run.activities.get(scheduled_event_id)
+    if activity is None or not (activity.attributes.HasField("priority") or run.start.HasField("priority")):
+        return None
+    return urgency_of(run.start.priority, activity.attributes.priority)
 
 
 class _Start(NamedTuple):

@@ -7,8 +7,9 @@ import random
 from perdure.engine.core import TaskKind
 from perdure.engine.core.limits import SUGGEST_EVENTS
 from perdure.engine.core.search_attributes import Types
-from perdure.engine.matching import Matching, Poller
+from perdure.engine.matching import Matching
 from perdure.engine.namespaces import Namespaces
+from perdure.engine.poller import Poller
 from perdure.model.clock import Clock
 from perdure.model.ids import new_run_id, uuid4_text
 

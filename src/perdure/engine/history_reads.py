@@ -18,7 +18,12 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.history.v1 import History, HistoryEvent
-from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse,
+)
 
 from perdure.engine.core import Outcome
 from perdure.engine.live_runs import LiveRun, LiveRuns
@@ -119,6 +124,24 @@ class HistoryReads:
         if close_only:
             return await self._close_event(live, request.wait_new_event)
         return await self._events_page(live, request, first, end)
+
+    async def get_reverse(self, request: GetWorkflowExecutionHistoryReverseRequest) -> GetWorkflowExecutionHistoryReverseResponse:
+        """The RPC that reads the newest event first. Its token says the newest event that has not been shown."""
+        execution = request.execution
+        run_id, last = execution.run_id, 0
+        if request.next_page_token:
+            pinned, last, _ = _read_token(request.next_page_token)
+            if run_id and run_id != pinned:
+                raise invalid_argument("RunId does not match the page token.")
+            run_id = pinned
+        live = await self._find(request.namespace, execution.workflow_id, run_id)
+        last = min(last or live.durable_next_event_id, live.durable_next_event_id - 1)
+        first = max(1, last - min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX) + 1)
+        response = GetWorkflowExecutionHistoryReverseResponse()
+        response.history.events.extend(reversed(await self.events(live.run.run_id, first, last)))
+        if first > 1:
+            response.next_page_token = _token(live.run.run_id, first - 1, 0)
+        return response
 
     def _known(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
         live = self._runs.known(namespace, workflow_id, run_id)

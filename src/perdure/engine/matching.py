@@ -20,10 +20,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from perdure.engine.backlog import Backlog, Urgency
 from perdure.engine.core import TaskKind
+from perdure.engine.poller import Poller
+from perdure.engine.rate_limits import RateLimit
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
-from perdure.model.ids import uuid4_text
 from perdure.model.patience import wait_seconds
 from perdure.storage.contract import Waiting
 
@@ -60,39 +62,6 @@ class ReadyTask(NamedTuple):
     scheduled_event_id: int
 
 
-class Poller:
-    """A poll that waits; also the reservation that the core passes through."""
-
-    __slots__ = ("_request_id", "deadline", "future", "identity", "in_process", "queue")
-
-    def __init__(self, queue: TaskQueue, identity: str, in_process: bool, deadline: int, future: asyncio.Future[Any]) -> None:
-        self.queue = queue
-        self.identity = identity
-        self.in_process = in_process
-        self.deadline = deadline
-        self.future = future
-        self._request_id = ""
-
-    @property
-    def request_id(self) -> str:
-        """Of the poll, as the events of its task name it; made when it is asked for, since most polls of an idle worker get no task."""
-        if not self._request_id:
-            self._request_id = uuid4_text()
-        return self._request_id
-
-    def release(self) -> None:
-        """The task it was reserved for did not come to be: it waits again, before the others."""
-        self._request_id = ""  # so that no two starts have the same one
-        self.queue.return_poller(self)
-
-    def deliver(self, response: Any) -> bool:
-        """Hands a task over; False if the poll has ended meanwhile."""
-        if self.future.done():
-            return False
-        self.future.set_result(response)
-        return True
-
-
 class TaskQueue:
     """One queue: its pollers, its ready tasks, its started tasks without a poller."""
 
@@ -103,6 +72,7 @@ class TaskQueue:
         "cursor",
         "key",
         "last_poll",
+        "limit",
         "missed",
         "normal_name",
         "orphans",
@@ -117,7 +87,8 @@ class TaskQueue:
     def __init__(self, matching: Matching, key: QueueKey) -> None:
         self.key = key
         self.pollers: deque[Poller] = deque()
-        self.ready: deque[ReadyTask] = deque()
+        self.ready: deque[ReadyTask] | Backlog = deque()
+        self.limit: RateLimit | None = None
         self.orphans: deque[Any] = deque()
         self.overflowed = False
         """Tasks of this queue stand in the storage that `ready` does not name."""
@@ -174,12 +145,16 @@ class TaskQueue:
         self.arm_expiry()
         self._matching.pump(self)
 
-    def add_ready(self, task: ReadyTask) -> None:
+    def add_ready(self, task: ReadyTask, urgency: Urgency | None = None) -> None:
         """A task waits here."""
         if len(self.ready) >= READY_TASKS_MAX or self.overflowed:
             self.overflowed = self.missed = True
-        else:
+        elif urgency is None:
             self.ready.append(task)
+        else:
+            if not isinstance(self.ready, Backlog):
+                self.ready = Backlog(self.ready)
+            self.ready.add(task, urgency)
         self._matching.pump(self)
 
     def is_crowded(self) -> bool:
@@ -311,6 +286,8 @@ class Matching:
         queue = self._queues[kind].get((namespace, name))
         if queue is None or queue.ready or queue.overflowed or queue.reading:
             return None
+        if queue.limit is not None and not (queue.has_poller() and queue.limit.take(self.clock.now())):
+            return None
         return queue.take_poller()
 
     def sticky_gone(self, key: QueueKey) -> bool:
@@ -327,6 +304,9 @@ class Matching:
         queue.pumping = True
         try:
             while queue.ready:
+                if queue.limit is not None and queue.has_poller() and not queue.limit.take(self.clock.now()):
+                    queue.limit.wait(self.clock, lambda: self.pump(queue))
+                    return
                 poller = queue.take_poller()
                 if poller is None:
                     self._note_unpolled(queue)

@@ -60,7 +60,7 @@ class StandaloneActivities:
         Raises:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
         """
-        check_start(request)
+        check_start(request, self._transactions.environment.search_attributes(request.namespace))
         namespace = request.namespace + STANDALONE_MARK
         for _ in range(ATTEMPTS_MAX):
             existing = self._runs.get_current(namespace, request.activity_id)

@@ -17,7 +17,17 @@ from google.protobuf.message import Message
 from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
 
 from perdure.engine.back_pressure import make_room, make_way
-from perdure.engine.core import Outcome, StartDecision, check_attributes, current_run, decide_start, existing_reply, start, validate_start
+from perdure.engine.core import (
+    Outcome,
+    StartDecision,
+    add_eager_task,
+    check_attributes,
+    current_run,
+    decide_start,
+    existing_reply,
+    start,
+    validate_start,
+)
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching
 from perdure.engine.namespaces import Namespaces
@@ -72,7 +82,10 @@ class Starts:
         decision = decide_start(current, request)
         if decision in (StartDecision.DEDUP, StartDecision.ATTACHED):
             await self._transactions.settled(existing)
-            return existing_reply(current, request, decision)
+            reply = existing_reply(current, request, decision)
+            if isinstance(request, StartWorkflowExecutionRequest) and request.request_eager_execution and decision is StartDecision.DEDUP:
+                add_eager_task(existing.run, reply)
+            return reply
         if decision is StartDecision.USE_EXISTING:
             return await self._use(existing, request)
         return await self._start(request, existing, terminate=decision is StartDecision.TERMINATE_EXISTING)

@@ -24,7 +24,7 @@ class StandaloneActivityCalls(Calls):
     @rpc
     async def start_activity_execution(self, request: StartActivityExecutionRequest) -> StartActivityExecutionResponse:
         """Starts an activity; durable when it returns."""
-        self._namespace(request.namespace)
+        self._namespace_for_starts(request.namespace)
         return await self.engine.standalone.start(request)
 
     @rpc

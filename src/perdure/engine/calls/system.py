@@ -58,6 +58,7 @@ class SystemCalls(Calls):
         able.upsert_memo = True
         able.sdk_metadata = True
         able.supports_schedules = True
+        able.eager_workflow_start = True
         return response
 
     @rpc

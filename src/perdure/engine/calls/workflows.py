@@ -10,6 +10,8 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RequestCancelWorkflowExecutionRequest,
@@ -94,3 +96,11 @@ class WorkflowCalls(Calls):
         """Events, or the close event, or a wait for what comes next."""
         self._namespace(request.namespace)
         return self.engine.history.get(request)
+
+    @rpc
+    async def get_workflow_execution_history_reverse(
+        self, request: GetWorkflowExecutionHistoryReverseRequest
+    ) -> GetWorkflowExecutionHistoryReverseResponse:
+        """Events, the newest first."""
+        self._namespace(request.namespace)
+        return await self.engine.history.get_reverse(request)

@@ -32,7 +32,7 @@ from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.engine.core.policies import CurrentRun, StartDecision, current_run, decide_start, existing_reply
 from perdure.engine.core.queries import QueryRoute, query_route
 from perdure.engine.core.responses import poll_response
-from perdure.engine.core.start import Parent, StartRequest, check_attributes, start, validate_start
+from perdure.engine.core.start import Parent, StartRequest, add_eager_task, check_attributes, start, validate_start
 from perdure.engine.core.state import Run
 from perdure.engine.core.tokens import TaskToken, decode_token, encode_token
 from perdure.engine.core.workflow_tasks import transient_events
@@ -67,6 +67,7 @@ __all__ = [
     "WorkflowTask",
     "WorkflowTaskReady",
     "WorkflowTaskStarted",
+    "add_eager_task",
     "apply",
     "check_attributes",
     "current_run",

@@ -26,6 +26,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskCompletedEventAttributes, ActivityTaskStartedEventAttributes, HistoryEvent
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedResponse
 
 from perdure.engine.core import codes, due, limits, retry
 from perdure.engine.core.apply import closed, end_activity, hold, let_go
@@ -77,13 +78,25 @@ def _step(tx: Transaction, a: Activity, step: Step) -> None:
 
 def begin(tx: Transaction, a: Activity, reservation: Reservation) -> None:
     """A worker takes it: durable before its code runs."""
+    _take(tx, a, reservation.identity, reservation.request_id, reservation.in_process)
+    tx.outcome.effects.append(ActivityStarted(reservation, StartedActivity(a.scheduled_event_id, a.attempt, activity_response(tx.run, a))))
+
+
+def _take(tx: Transaction, a: Activity, identity: str, request_id: str, in_process: bool) -> None:
     a.started_time = tx.now
-    a.identity = reservation.identity
-    a.request_id = reservation.request_id
-    if reservation.in_process:
+    a.identity = identity
+    a.request_id = request_id
+    if in_process:
         hold(tx.run, a, tx.env.incarnation)
     _step(tx, a, "start")
-    tx.outcome.effects.append(ActivityStarted(reservation, StartedActivity(a.scheduled_event_id, a.attempt, activity_response(tx.run, a))))
+
+
+def start_eager(tx: Transaction, identity: str, in_process: bool, reply: RespondWorkflowTaskCompletedResponse) -> None:
+    """The worker that scheduled them takes them with the reply. (Not those that the same completion has cancelled.)"""
+    for a in tx.eager:
+        if a.state == READY and a.scheduled_event_id in tx.run.activities:
+            _take(tx, a, identity, tx.env.new_uuid(), in_process)
+            reply.activity_tasks.append(activity_response(tx.run, a))
 
 
 def offer(tx: Transaction) -> None:

@@ -24,6 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.activities import start_eager
 from perdure.engine.core.apply import task_completed as fold_completed
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.commands import carry_out, check
@@ -71,13 +72,15 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
 
 def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, plan: Plan, heartbeat: bool, env: Env) -> Outcome:
     tx = Transaction(run, env)
-    tx.outcome.reply = RespondWorkflowTaskCompletedResponse()
+    tx.outcome.reply = reply = RespondWorkflowTaskCompletedResponse()
     tx.holding = True
     completed_event_id = _write_completed(tx, request, task)
     _stick(run, request)
     succeed(tx)
     carry_out(tx, plan, completed_event_id)
     tx.holding = False
+    if tx.eager and not run.closed:
+        start_eager(tx, request.identity, task.in_process, reply)
     if not run.closed and (request.force_create_new_workflow_task or run.buffered or tx.wants_task):
         schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)
         if request.return_new_workflow_task:

@@ -3,7 +3,7 @@
 Decides nothing. What a response holds belongs to its receiver. What is the same in all responses of a run is encoded once
 and kept with the run; an activity's comes in part from the options that it shares with others (`activity_options`).
 
-Easily got wrong: a field that the head has must not be given again where it is a message: they would merge.
+Easily got wrong: a field that the head has must not be given again where it is a message: they would merge, as priorities are to.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _ACTIVITY_EXECUTION: Final = tag(PollActivityTaskQueueResponse, "workflow_execut
 _ACTIVITY_INPUT: Final = tag(PollActivityTaskQueueResponse, "input")
 _ACTIVITY_SCHEDULED: Final = tag(PollActivityTaskQueueResponse, "scheduled_time")
 _ACTIVITY_ATTEMPT: Final = tag(PollActivityTaskQueueResponse, "current_attempt_scheduled_time")
+_ACTIVITY_PRIORITY: Final = tag(PollActivityTaskQueueResponse, "priority")
 _ACTIVITY_STARTED: Final = tag(PollActivityTaskQueueResponse, "started_time")
 
 
@@ -54,6 +55,9 @@ def make_heads(run: Run) -> None:
         return
     run.task_head = framed(_TASK_EXECUTION, execution) + of_task
     run.activity_head = framed(_ACTIVITY_EXECUTION, execution) + of_activity
+    if run.start.HasField("priority"):
+        # What an activity says of its own priority follows in the response, and is merged over it.
+        run.activity_head += framed(_ACTIVITY_PRIORITY, run.start.priority.SerializeToString())
 
 
 @lru_cache(maxsize=256)

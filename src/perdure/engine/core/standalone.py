@@ -27,8 +27,9 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.engine.core import activities, activity_options, codes, limits
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
-from perdure.engine.core.start import attributes_complaint, bounded, drop_nulls, metadata_complaint
+from perdure.engine.core.start import bounded, drop_nulls, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
@@ -58,8 +59,8 @@ def _command(request: StartActivityExecutionRequest) -> ScheduleActivityTaskComm
     return command
 
 
-def check_start(request: StartActivityExecutionRequest) -> None:
-    """Refuses what can never be started.
+def check_start(request: StartActivityExecutionRequest, custom: Types) -> None:
+    """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
         RpcError: InvalidArgument.
@@ -73,13 +74,16 @@ def check_start(request: StartActivityExecutionRequest) -> None:
     wrong = options.complaint.replace("ScheduleActivityTaskCommand", "request")
     if not wrong and limits.too_large(request.input):
         wrong = "Activity input exceeds size limit."
-    wrong = wrong or attributes_complaint(dict(request.search_attributes.indexed_fields)) or metadata_complaint(request.user_metadata)
+    attributes = request.search_attributes.indexed_fields
+    wrong = wrong or complaint(attributes, custom, request.namespace) or size_complaint(attributes)
+    wrong = wrong or metadata_complaint(request.user_metadata)
     if not wrong and (request.start_delay.seconds < 0 or request.start_delay.nanos < 0):
         wrong = "An invalid StartDelay is set on request."
     if not wrong and request.completion_callbacks:
         wrong = "this engine does not call back when an activity completes"
     if wrong:
         raise invalid_argument(wrong)
+    set_types(attributes, custom)
 
 
 def answer_existing(run: Run, request: StartActivityExecutionRequest) -> StartActivityExecutionResponse | None:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
@@ -29,6 +30,7 @@ from perdure.engine.core.apply import Spans, is_null, run_started
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
+from perdure.engine.core.responses import poll_response
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_signal, write_signaled
@@ -36,7 +38,7 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.workflow_tasks import schedule
+from perdure.engine.core.workflow_tasks import begin, schedule, started_task
 from perdure.model.rpc import invalid_argument, unimplemented
 
 StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
@@ -194,10 +196,29 @@ def start(request: StartRequest, env: Env, replacing: Run | None = None, parent:
         tx.outcome.reply = _started_reply(run.run_id)
     if not run.first_task_due:
         schedule(tx)
+        if isinstance(request, StartWorkflowExecutionRequest) and request.request_eager_execution:
+            _start_eagerly(tx, request.identity)
     tx.outcome.visibility_changed = True
     outcome = settle(tx)
     outcome.terminated = terminated
     return run, outcome
+
+
+def _start_eagerly(tx: Transaction, identity: str) -> None:
+    """The first workflow task goes into the reply: whoever starts the workflow has a worker that waits for it."""
+    tx.task_ready = False
+    begin(tx, identity, tx.run.start_request_id, in_process=False)
+    add_eager_task(tx.run, tx.outcome.reply)
+
+
+def add_eager_task(run: Run, reply: Message | None) -> None:
+    """Puts the first workflow task into the reply to a start, as long as that task is under way."""
+    task = run.task
+    if not isinstance(reply, StartWorkflowExecutionResponse) or task is None or (task.started_event_id, task.attempt) != (3, 1):
+        return
+    started = started_task(run, partial=False)
+    if started.events is not None:
+        reply.eager_workflow_task.CopyFrom(poll_response(started))
 
 
 def _started_reply(run_id: str) -> StartWorkflowExecutionResponse:

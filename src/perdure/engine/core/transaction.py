@@ -53,6 +53,7 @@ class Transaction:
 
     __slots__ = (
         "changed",
+        "eager",
         "env",
         "holding",
         "now",
@@ -80,6 +81,8 @@ class Transaction:
         """A completion is under way: what is bufferable waits until its commands are through."""
         self.ready: list[Activity] = []
         """Activities that became ready, and look for a poller at the end."""
+        self.eager: list[Activity] = []
+        """Those of them that the worker wants in the reply to its completion."""
         self.task_ready = False
         """A workflow task was scheduled, and looks for a poller at the end."""
         self.wants_task = False

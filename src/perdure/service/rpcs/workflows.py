@@ -10,6 +10,8 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RequestCancelWorkflowExecutionRequest,
@@ -68,4 +70,10 @@ class WorkflowRpcs(Protocol):
         self, request: GetWorkflowExecutionHistoryRequest, /
     ) -> Coroutine[Any, Any, GetWorkflowExecutionHistoryResponse]:
         """Events, in pages; waits for new ones (or for the close event) when asked to, at most a minute, then answers with none."""
+        ...
+
+    def get_workflow_execution_history_reverse(
+        self, request: GetWorkflowExecutionHistoryReverseRequest, /
+    ) -> Coroutine[Any, Any, GetWorkflowExecutionHistoryReverseResponse]:
+        """The events of a run in pages, the newest first."""
         ...

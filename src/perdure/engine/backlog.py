@@ -1,0 +1,88 @@
+"""The ready tasks of a queue in which some are more urgent than others: by priority key, then fairly, then in order (section 7).
+
+A queue keeps its ready tasks in a plain deque until a task with a priority comes; from then on this takes its place, and can do
+what the deque can. Within one priority key, each fairness key gets turns in proportion to its weight: a task's turn comes 1/weight
+after the turn of the one before it of the same fairness key, and never before what has been taken already.
+
+The rule a newcomer would get wrong: what stands in the storage because memory was full has lost its place; it comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
+
+from temporalio.api.common.v1 import Priority
+
+if TYPE_CHECKING:
+    from perdure.engine.matching import ReadyTask
+
+DEFAULT_KEY = 3
+WEIGHT_MIN, WEIGHT_MAX = 0.001, 1000.0
+
+
+class Urgency(NamedTuple):
+    """How urgent a task is: key 1 comes first, 5 last."""
+
+    key: int = DEFAULT_KEY
+    fairness_key: str = ""
+    weight: float = 1.0
+
+
+def urgency(workflow: Priority, task: Priority) -> Urgency:
+    """Of a task with a priority of its own, which goes before its workflow's field by field."""
+    key = task.priority_key or workflow.priority_key or DEFAULT_KEY
+    weight = task.fairness_weight or workflow.fairness_weight or 1.0
+    return Urgency(key, task.fairness_key or workflow.fairness_key, min(max(weight, WEIGHT_MIN), WEIGHT_MAX))
+
+
+class Backlog:
+    """Ready tasks, the most urgent first."""
+
+    def __init__(self, tasks: Iterable[ReadyTask]) -> None:
+        self._count = 0
+        self._heap: list[tuple[int, float, int, ReadyTask]] = []
+        self._turns: dict[tuple[int, str], float] = {}
+        """Of each fairness key, the turn of its last task."""
+        self._taken: dict[int, float] = {}
+        """Of each priority key, the turn of the last task that was taken."""
+        self.extend(tasks)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[ReadyTask]:
+        return (entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3]))
+
+    def add(self, task: ReadyTask, urgency: Urgency) -> None:
+        """Takes a task in at its place."""
+        key, fairness_key, weight = urgency
+        turn = max(self._turns.get((key, fairness_key), 0.0), self._taken.get(key, 0.0)) + 1 / weight
+        self._turns[key, fairness_key] = turn
+        self._count += 1
+        heappush(self._heap, (key, turn, self._count, task))
+
+    def append(self, task: ReadyTask) -> None:
+        """Takes in a task that has no priority."""
+        self.add(task, Urgency())
+
+    def extend(self, tasks: Iterable[ReadyTask]) -> None:
+        """Takes in several that have none."""
+        for task in tasks:
+            self.append(task)
+
+    def appendleft(self, task: ReadyTask) -> None:
+        """Puts a task back that was taken last."""
+        self._count += 1
+        heappush(self._heap, (0, -float(self._count), 0, task))
+
+    def popleft(self) -> ReadyTask:
+        """Takes the most urgent one."""
+        key, turn, _, task = heappop(self._heap)
+        if not self._heap:
+            self._turns.clear()
+            self._taken.clear()
+        elif key:
+            self._taken[key] = turn
+        return task
