@@ -12,11 +12,16 @@ from typing import cast
 
 import click
 
+from perdure.cli.batch import batch
 from perdure.cli.bench import bench
 from perdure.cli.demo import demo
+from perdure.cli.namespace import namespace
 from perdure.cli.options import Invocation, debug_option
+from perdure.cli.schedule import schedule
 from perdure.cli.server import server
+from perdure.cli.task_queue import task_queue
 from perdure.cli.worker import worker
+from perdure.cli.workflow import workflow
 from perdure.model.errors import PerdureError
 
 INTERRUPTED = 130
@@ -29,10 +34,8 @@ def perdure() -> None:
     """Durable execution for Python."""
 
 
-perdure.add_command(demo)
-perdure.add_command(server)
-perdure.add_command(worker)
-perdure.add_command(bench)
+for command in (demo, server, worker, workflow, schedule, batch, task_queue, namespace, bench):
+    perdure.add_command(command)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -32,3 +33,34 @@ def engine_option(function: F) -> F:
     return click.option(
         "--engine", metavar="URL", help="The engine. Default: PERDURE_ENGINE, else engine in perdure.toml, else sqlite:///perdure.db."
     )(function)
+
+
+def workflow_option(function: F) -> F:
+    """Which run: --workflow-id and --run-id."""
+    function = click.option("--run-id", "-r", default="", metavar="ID", help="One run of it. Default: the current one.")(function)
+    return click.option("--workflow-id", "-w", required=True, metavar="ID", help="The workflow.")(function)
+
+
+def input_options(function: F) -> F:
+    """Arguments, as JSON."""
+    function = click.option(
+        "--input-file", "input_files", multiple=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="An argument as JSON in a file; repeatable, after --input.",
+    )(function)  # fmt: skip
+    return click.option("--input", "-i", "inputs", multiple=True, metavar="JSON", help="An argument; repeat it for several.")(function)
+
+
+def reason_option(function: F) -> F:
+    return click.option("--reason", default="", metavar="TEXT", help="Why; stands in the history.")(function)
+
+
+def limit_option(function: F) -> F:
+    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Print no more than so many.")(function)
+
+
+def batch_options(function: F) -> F:
+    """One workflow, or all that a query finds."""
+    function = click.option("--yes", "-y", is_flag=True, help="Do not ask before a batch.")(function)
+    function = click.option("--query", "-q", default="", metavar="QUERY", help="All that this finds, as a batch, instead of one.")(function)
+    function = click.option("--run-id", "-r", default="", metavar="ID", help="One run of it. Default: the current one.")(function)
+    return click.option("--workflow-id", "-w", default="", metavar="ID", help="The workflow.")(function)
