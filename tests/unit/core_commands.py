@@ -87,6 +87,12 @@ def upsert(**attributes: str) -> Command:
     return command
 
 
+def protocol_message(message_id: str) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_PROTOCOL_MESSAGE)
+    command.protocol_message_command_attributes.message_id = message_id
+    return command
+
+
 def memo(**values: str | None) -> Command:
     command = Command(command_type=C.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES)
     fields = command.modify_workflow_properties_command_attributes.upserted_memo.fields

@@ -111,9 +111,21 @@ def snapshot(run: Run) -> dict[str, Any]:
     """All of a run's state that must survive, in a form that compares."""
     derived = ("heap", "tail", "tail_first_id", "facts_head", "task_head", "activity_head", "token_names", "start")
     state = {name: _plain(getattr(run, name)) for name in Run.__slots__ if name not in derived}
-    state["next_due"] = run.next_due()
+    state["next_due"] = run.durable_due()
     state["waiting_queue"] = run.waiting_queue
+    if run.task is not None and run.task.speculative:
+        state["task"] = state["waiting_queue"] = None
+    state["updates"] = _durable_updates(run)
     return state
+
+
+def _durable_updates(run: Run) -> Any:
+    """What must survive of its updates: not those that are only admitted."""
+    updates = run.updates
+    if updates is None:
+        return None
+    kept = ([key for key, each in updates.admitted.items() if each.recorded], dict(updates.accepted), dict(updates.completed))
+    return kept if any(kept) else None
 
 
 def _plain(value: Any) -> Any:
@@ -259,6 +271,7 @@ COMMANDS = {
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "workflow_execution_canceled_event_attributes",
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "workflow_execution_continued_as_new_event_attributes",
 }
+UPDATES = {E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED}
 TASK_ENDS = {
     E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: "workflow_task_completed_event_attributes",
     E.EVENT_TYPE_WORKFLOW_TASK_FAILED: "workflow_task_failed_event_attributes",
@@ -277,11 +290,17 @@ class _Checker:
         self.timers: dict[int, str] = {}
         self.children: dict[int, int] = {}  # initiated id: started id
         self.externals: dict[int, int] = {}  # initiated id: its type
+        self.accepted: dict[int, str] = {}
+        self.updates: set[str] = set()
+        self.admitted: set[str] = set()
 
     def see(self, e: HistoryEvent) -> None:
         kind = e.event_type
         assert not (self.started and kind not in TASK_ENDS), f"{e.event_id} between the start and the end of a workflow task"
-        if kind in COMMANDS:
+        if kind in UPDATES:
+            assert self.commands_of, f"update event {e.event_id} is not among a completion's"
+            self._update(e)
+        elif kind in COMMANDS:
             told = getattr(e, COMMANDS[kind]).workflow_task_completed_event_id
             assert self.commands_of and told == self.commands_of, f"command event {e.event_id} is not among its completion's"
         else:
@@ -304,7 +323,7 @@ class _Checker:
         a = getattr(e, TASK_ENDS[e.event_type])
         assert (a.scheduled_event_id, a.started_event_id) == (self.scheduled, self.started)
         if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT and a.timeout_type == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START:
-            assert self.sticky and not self.started
+            assert not self.started
         else:
             assert self.started
         self.scheduled = self.started = 0
@@ -313,7 +332,9 @@ class _Checker:
 
     def _pending(self, e: HistoryEvent) -> None:
         kind = e.event_type
-        if kind == E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+        if kind == E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+            self.admitted.add(e.workflow_execution_update_admitted_event_attributes.request.meta.update_id)
+        elif kind == E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             a = e.activity_task_scheduled_event_attributes
             assert a.start_to_close_timeout.ToNanoseconds() > 0 and a.HasField("retry_policy")
             self.activities[e.event_id] = 0
@@ -359,6 +380,19 @@ class _Checker:
         elif kind in EXTERNAL_ANSWERS:
             asked = self.externals.pop(getattr(e, EXTERNAL_ANSWERS[kind]).initiated_event_id)
             assert ("SIGNAL" in E.Name(asked)) == ("SIGNAL" in E.Name(kind))
+
+    def _update(self, e: HistoryEvent) -> None:
+        if e.event_type == E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+            accepted = e.workflow_execution_update_accepted_event_attributes
+            assert accepted.protocol_instance_id not in self.updates
+            assert accepted.HasField("accepted_request") != (accepted.protocol_instance_id in self.admitted)
+            assert accepted.accepted_request_sequencing_event_id < e.event_id
+            self.updates.add(accepted.protocol_instance_id)
+            self.accepted[e.event_id] = accepted.protocol_instance_id
+        else:
+            completed = e.workflow_execution_update_completed_event_attributes
+            assert self.accepted.pop(completed.accepted_event_id) == completed.meta.update_id
+            assert completed.outcome.WhichOneof("value")
 
     def _activity_close(self, e: HistoryEvent) -> None:
         a = getattr(e, ACTIVITY_CLOSES[e.event_type])

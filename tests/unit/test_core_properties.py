@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from temporalio.api.update.v1 import Rejection
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
     RecordActivityTaskHeartbeatByIdRequest,
@@ -42,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import core_commands as commands
 import core_others
 from core_support import Driver, FakeEnv, Poller, payloads, seconds, snapshot, start_request
+from core_updates import acceptance, rejection, response, update_request
 
 from perdure.engine.core import (
     AbandonInProcess,
@@ -70,6 +72,8 @@ class Machine:
         self.numbers = iter(numbers)
         self.committed = 0
         """Transactions that changed something."""
+        self.told = 0
+        """News of updates."""
         self.begin(FakeEnv())
 
     def begin(self, env: FakeEnv) -> None:
@@ -210,12 +214,41 @@ class Machine:
             return FireTimers()
         if kind == 20:
             return self.operate()
-        return self.report_activity() if kind < 22 else self.complete_task()
+        if kind < 22:
+            return self.report_activity()
+        return update_request(f"u{self.pick(14)}") if self.pick(4) else self.complete_task()
+
+    def words(self) -> tuple[list[Any], list[Any]]:
+        """Messages about updates, and commands that give some of them their place."""
+        updates = self.driver.run.updates
+        if updates is None:
+            return [], []
+        messages: list[Any] = []
+        for update_id in updates.admitted:
+            kind = self.pick(6)
+            if kind == 0:
+                messages.append(rejection(update_id))
+            elif kind < 4:
+                messages.append(acceptance(update_id, self.driver.run.next_event_id - 1))
+                if self.pick(2):
+                    messages.append(response(update_id))
+        messages += [response(update_id) for update_id in updates.accepted if self.pick(3) == 0]
+        if self.pick(20) == 0:
+            messages.append(response("nobody"))
+        placed = [m for m in messages if not m.body.Is(Rejection.DESCRIPTOR)] if self.pick(3) else []
+        return messages, [commands.protocol_message(m.id) for m in placed]
 
     def complete_task(self) -> Any:
         task = self.token(self.tasks)
-        todo = [self.command() for _ in range(self.pick(4))] + self.closing()
-        request = RespondWorkflowTaskCompletedRequest(task_token=task.token if task else b"", commands=todo)
+        pending = self.driver.run.task
+        if pending is not None and pending.speculative and self.pick(2) and self.driver.run.updates is not None:
+            # Nothing but rejections: it may leave no trace.
+            messages, todo = [rejection(update_id) for update_id in self.driver.run.updates.admitted if self.pick(3)], []
+        else:
+            messages, placed = self.words()
+            todo = placed + [self.command() for _ in range(self.pick(4))] + self.closing()
+        request = RespondWorkflowTaskCompletedRequest(task_token=task.token if task else b"", commands=todo, messages=messages)
+        request.capabilities.discard_speculative_workflow_task_with_events = bool(self.pick(2))
         request.force_create_new_workflow_task = self.pick(6) == 0
         request.return_new_workflow_task = bool(self.pick(2))
         if self.pick(2):
@@ -355,6 +388,7 @@ class Machine:
         self.committed += outcome.changed
         if not outcome.changed:
             assert snapshot(outcome.run) == before
+        self.told += len(outcome.updates or ())
         self.collect(outcome)
         describe(driver.run)
         due = driver.run.next_due()

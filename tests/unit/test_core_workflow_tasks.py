@@ -176,7 +176,7 @@ def test_from_the_second_attempt_on_a_task_leaves_no_events_until_it_completes()
     assert third.attempt == 3
     driver.later(11)
     fourth = driver.take()
-    assert driver.run.task is not None and [e.event_id for e in transient_events(driver.run, driver.run.task)] == [5, 6]
+    assert driver.run.task is not None and [e.event_id for e in transient_events(driver.run, driver.run.task, 4096)] == [5, 6]
     driver.reload()
     driver.complete(c.timer(), task=fourth)
     assert driver.kinds[4:] == ["WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskCompleted", "TimerStarted"]

@@ -48,6 +48,7 @@ from perdure.engine.queries import Queries, QueryTask
 from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import StaleRun, Transactions, close_event_of
+from perdure.engine.updates import Updates
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError
@@ -84,6 +85,7 @@ class Dispatch:
         timers: TimerQueue,
         queries: Queries,
         deliveries: Deliveries,
+        updates: Updates,
     ) -> None:
         """The parts that this one works with; they know it too, so it is made before them."""
         self.transactions = transactions
@@ -92,6 +94,7 @@ class Dispatch:
         self.timers = timers
         self.queries = queries
         self.deliveries = deliveries
+        self.updates = updates
 
     # What became durable.
 
@@ -110,10 +113,20 @@ class Dispatch:
                     waiter.set_result(True)
             live.drained.clear()
         self.history.on_durable(live, outcome)
+        if outcome.updates is not None:
+            self.updates.on_news(live, outcome)
+            due = live.run.next_due()
         if live.run.unsent:
             self.deliveries.take_up(live)
             due = live.run.next_due()  # "at once" is for the storage: who opens it next takes this up
         self.timers.set(live.run.run_id, due)
+
+    def on_unrecorded(self, live: LiveRun, outcome: Outcome) -> None:
+        """Carries out the effects of a transaction that records nothing: what it shows is durable."""
+        for effect in outcome.effects:
+            self._carry_out(live, effect)
+        self.updates.on_news(live, outcome)
+        self.timers.set(live.run.run_id, live.run.next_due())
 
     def _carry_out(self, live: LiveRun, effect: Effect) -> None:
         if isinstance(effect, WorkflowTaskStarted):

@@ -40,6 +40,8 @@ from perdure.engine.standalone_activities import StandaloneActivities
 from perdure.engine.starts import Starts
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions
+from perdure.engine.update_with_start import UpdateWithStart
+from perdure.engine.updates import Updates
 from perdure.model.clock import Clock, SystemClock
 from perdure.storage.contract import Committed, WorkflowStorage
 
@@ -62,7 +64,9 @@ class Engine:
         self.namespaces = Namespaces(self.records)
         self.dispatch = Dispatch(clock, self.runs)
         self._environment = environment = Environment(clock, incarnation, self.namespaces)
-        self.transactions = Transactions(environment, self.committer, self.runs, self.dispatch.on_durable, self._on_failed)
+        self.transactions = Transactions(
+            environment, self.committer, self.runs, self.dispatch.on_durable, self.dispatch.on_unrecorded, self._on_failed
+        )
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
@@ -71,8 +75,10 @@ class Engine:
         self.standalone = StandaloneActivities(self.runs, self.transactions, self.history, clock)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
+        self.updates = Updates(clock, self.runs, self.transactions, self.history)
+        self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)
-        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries)
+        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates)
         self.record_timers = RecordTimers(clock, self.records)
         actions = Actions(self.starts, self.runs, self.transactions, clock)
         self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, clock)
@@ -88,6 +94,7 @@ class Engine:
 
     def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         self.queries.forget(live.run.run_id)
+        self.updates.forget(live.run.run_id)
         self.dispatch.on_failed(live, outcome, answer)
 
     def _forget_lost_worker(self, run: Run) -> None:
@@ -118,6 +125,7 @@ class Engine:
         """Answers every poll and every wait for news, and later ones at once; everything else goes on."""
         self.matching.close()
         self.history.close()
+        self.updates.end_waits()
 
     def return_task(self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, response: Any) -> None:
         """A poll's answer did not reach its worker: the task goes to another, or is ready again."""
@@ -135,6 +143,7 @@ class Engine:
         self.closed = True
         self.end_waits()
         self.queries.close()
+        self.updates.close()
         await self.timers.close()
         await self.record_timers.close()
         await self.schedules.close()

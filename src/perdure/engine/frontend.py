@@ -16,6 +16,7 @@ from perdure.engine.calls.search_attributes import SearchAttributeCalls
 from perdure.engine.calls.standalone_activities import StandaloneActivityCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
+from perdure.engine.calls.updates import UpdateCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
 from perdure.engine.calls.workflows import WorkflowCalls
 
@@ -32,6 +33,7 @@ class Frontend(
     StandaloneActivityCalls,
     TaskQueueCalls,
     ScheduleCalls,
+    UpdateCalls,
 ):
     """`WorkflowService` on an embedded engine."""
 

@@ -46,6 +46,7 @@ class LiveRun:
         "run",
         "version",
         "waiting",
+        "watchers",
     )
 
     def __init__(self, run: Run, version: int, close_event: bytes = b"") -> None:
@@ -64,6 +65,8 @@ class LiveRun:
         self.close_event = close_event
         """The durable close event, as a serialised `History`, where it is at hand."""
         self.evicted = False
+        self.watchers = 0
+        """Callers that wait for an update, of which perhaps only this memory knows."""
         self.drained: list[asyncio.Future[bool]] = []
         """Signal senders that wait until buffered events have become history."""
 
@@ -159,7 +162,7 @@ class LiveRuns:
             if len(self._runs) <= LIVE_RUNS_MAX:
                 return
             live = self._runs[run_id]
-            if live.pending or live.drained or live.waiting:
+            if live.pending or live.drained or live.waiting or live.watchers:
                 self._runs.move_to_end(run_id)
             else:
                 self.evict(live)

@@ -23,14 +23,14 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
     run = outcome.run
     task = run.task
     queue = incarnation = None
-    if task is not None:
+    if task is not None and not task.speculative:
         if not task.started_event_id:
             queue = queue_key(run.namespace + STICKY_MARK if task.sticky else run.namespace, task.queue)
         elif task.in_process:
             incarnation = task.incarnation
     if run.held and (incarnation is None or run.held_since < incarnation):
         incarnation = run.held_since
-    due = AT_ONCE if run.unsent else run.next_due()
+    due = AT_ONCE if run.unsent else run.durable_due()
     row = RunRow(run_id, version + 1, run.status, run.next_event_id, due, queue, incarnation, run.facts())
     visibility = visibility_row(run, run_id) if outcome.visibility_changed else None
     if run.closed:

@@ -14,7 +14,11 @@ import asyncio
 from typing import TypeAlias
 
 from google.protobuf.message import Message
-from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
+)
 
 from perdure.engine.back_pressure import make_room, make_way
 from perdure.engine.core import (
@@ -99,11 +103,24 @@ class Starts:
         return reply_of(outcome)
 
     async def _start(self, request: StartRequest, existing: LiveRun | None, *, terminate: bool) -> Message:
+        _, outcome, durable = self.launch(request, existing, terminate=terminate)
+        await durable
+        return reply_of(outcome)
+
+    def launch(
+        self,
+        request: StartRequest,
+        existing: LiveRun | None,
+        *,
+        terminate: bool,
+        update: UpdateWorkflowExecutionRequest | None = None,
+    ) -> tuple[LiveRun, Outcome, asyncio.Future[None]]:
+        """Makes a run that may be made, asks it for an update if there is one, and sends it on its way: durable when the future is done."""
         environment = self._transactions.environment
         environment.begin()
         replaced = None if existing is None else existing.run
         try:
-            run, outcome = start(request, environment, replaced if terminate else None)
+            run, outcome = start(request, environment, replaced if terminate else None, update=update)
         except RpcError:
             environment.release_reserved()
             raise
@@ -114,8 +131,7 @@ class Starts:
         self._runs.add(live, current=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(run, replaced))
-        await future
-        return reply_of(outcome)
+        return live, outcome, future
 
 
 def reply_of(outcome: Outcome) -> Message:

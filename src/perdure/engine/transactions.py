@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from perdure.engine.committer import Committer
-from perdure.engine.core import Outcome, Run, handle
+from perdure.engine.core import Outcome, Run, WorkflowTaskStarted, handle
 from perdure.engine.environment import Environment
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.rows import run_write
@@ -45,14 +45,17 @@ class Transactions:
         committer: Committer,
         runs: LiveRuns,
         on_durable: Callable[[LiveRun, Outcome, int | None], None],
+        on_unrecorded: Callable[[LiveRun, Outcome], None],
         on_failed: Callable[[LiveRun, Outcome | None, Committed | None], None],
     ) -> None:
-        """`on_durable` carries out an outcome's effects and sets the run's timer to when it is due; `on_failed` hears of
-        a run whose transaction did not become durable (of None, when the core broke)."""
+        """`on_durable` carries out an outcome's effects and sets the run's timer to when it is due; `on_unrecorded` does so
+        for one that has nothing to record; `on_failed` hears of a run whose transaction did not become durable (of None, when the
+        core broke)."""
         self.environment = environment
         self._committer = committer
         self._runs = runs
         self._on_durable = on_durable
+        self._on_unrecorded = on_unrecorded
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
 
@@ -75,18 +78,48 @@ class Transactions:
             future: asyncio.Future[None] = self._loop.create_future()
             self.submit(live, outcome, future)
             await future
-        elif live.pending:
-            await self.settled(live)
+        else:
+            if outcome.effects or outcome.updates is not None:
+                self._show(live, outcome)
+            if live.pending:
+                await self.settled(live)
         if outcome.error is not None:
             raise outcome.error
         return outcome
 
     def run_in_background(self, live: LiveRun, request: Any) -> bool:
-        """As `run`, for a request whose answer nobody waits for; False if it changed nothing."""
-        outcome = self.decide(live, request)
+        """As `run`, for a request whose answer nobody waits for; False if it had no effect."""
+        return self.follow(live, self.decide(live, request))
+
+    def follow(self, live: LiveRun, outcome: Outcome) -> bool:
+        """Sends what was decided on its way, and waits for nothing; False if there is nothing to do."""
         if outcome.changed:
             self.submit(live, outcome, None)
-        return outcome.changed
+            return True
+        if outcome.effects or outcome.updates is not None:
+            self._show(live, outcome)
+            return True
+        return False
+
+    def _show(self, live: LiveRun, outcome: Outcome) -> None:
+        """Carries out what records nothing, once the state that it shows is durable."""
+        if not live.pending:
+            self._on_unrecorded(live, outcome)
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        future.add_done_callback(partial(self._shown, live, outcome))
+        if live.in_flight:
+            live.waiting.append((live.version, future))
+        else:
+            settle(future, StaleRun())
+
+    def _shown(self, live: LiveRun, outcome: Outcome, settled: asyncio.Future[None]) -> None:
+        if settled.exception() is None and not live.evicted:
+            self._on_unrecorded(live, outcome)
+            return
+        for effect in outcome.effects:
+            if isinstance(effect, WorkflowTaskStarted) and effect.reservation is not None:
+                effect.reservation.release()
 
     def decide(self, live: LiveRun, request: Any, *, further: bool = False) -> Outcome:
         """Applies a request to a run in memory; `further`: in the same transaction as what was decided before.

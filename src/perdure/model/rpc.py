@@ -10,6 +10,7 @@ from temporalio.api.errordetails.v1 import (
     NamespaceAlreadyExistsFailure,
     NamespaceInvalidStateFailure,
     NamespaceNotFoundFailure,
+    PermissionDeniedFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
     WorkflowExecutionAlreadyStartedFailure,
@@ -34,6 +35,7 @@ __all__ = [
     "namespace_not_found",
     "namespace_state",
     "not_found",
+    "permission_denied",
     "query_failed",
     "resource_exhausted",
     "unavailable",
@@ -81,6 +83,10 @@ def namespace_state(namespace: str, state: NamespaceState.ValueType, allowed: Se
     found, *wanted = (NamespaceState.Name(each).removeprefix("NAMESPACE_STATE_").title() for each in (state, *allowed))
     detail = NamespaceInvalidStateFailure(namespace=namespace, state=state, allowed_states=allowed)
     return failed_precondition(f"Namespace has invalid state: {found}. Must be {' or '.join(wanted)}.", detail)
+
+
+def permission_denied(message: str) -> RpcError:
+    return RpcError(StatusCode.PERMISSION_DENIED, message, PermissionDeniedFailure())
 
 
 def already_exists(message: str, detail: Message | None = None) -> RpcError:

@@ -17,6 +17,7 @@ from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
 from perdure.service.rpcs.standalone_activities import StandaloneActivityRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
+from perdure.service.rpcs.updates import UpdateRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
 from perdure.service.rpcs.workflows import WorkflowRpcs
 
@@ -36,6 +37,7 @@ class WorkflowService(
     StandaloneActivityRpcs,
     TaskQueueRpcs,
     ScheduleRpcs,
+    UpdateRpcs,
     Protocol,
 ):
     """One async method per RPC. Raises `RpcError` and nothing else."""

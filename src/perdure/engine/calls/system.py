@@ -29,6 +29,8 @@ def describe_abilities(info: NamespaceInfo) -> None:
     """What this engine can do in a namespace: flags say only what is true."""
     able = info.capabilities
     able.reported_problems_search_attribute = True
+    able.sync_update = True
+    able.async_update = True
     info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
     info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX
 

@@ -35,10 +35,13 @@ from perdure.engine.core.responses import poll_response
 from perdure.engine.core.start import Parent, StartRequest, add_eager_task, check_attributes, start, validate_start
 from perdure.engine.core.state import Run
 from perdure.engine.core.tokens import TaskToken, decode_token, encode_token
+from perdure.engine.core.update_requests import check_update
+from perdure.engine.core.updates import Abort, UpdateNews, update_state
 from perdure.engine.core.workflow_tasks import transient_events
 
 __all__ = [
     "AbandonInProcess",
+    "Abort",
     "Activity",
     "ActivityReady",
     "ActivityStarted",
@@ -64,12 +67,14 @@ __all__ = [
     "TaskToken",
     "Timer",
     "UnstartActivity",
+    "UpdateNews",
     "WorkflowTask",
     "WorkflowTaskReady",
     "WorkflowTaskStarted",
     "add_eager_task",
     "apply",
     "check_attributes",
+    "check_update",
     "current_run",
     "decide_start",
     "decode_token",
@@ -82,5 +87,6 @@ __all__ = [
     "query_route",
     "start",
     "transient_events",
+    "update_state",
     "validate_start",
 ]

@@ -19,12 +19,14 @@ from typing import Final, NamedTuple
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Request as UpdateRequest
 
 from perdure.engine.core import codes, due, others
 from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
+from perdure.engine.core.updates import Admitted, Updates
 
 
 def apply(run: Run, event: HistoryEvent) -> None:
@@ -263,6 +265,30 @@ def _options_updated(run: Run, event: HistoryEvent) -> None:
         run.attached_request_ids.add(request_id)
 
 
+def _update_admitted(run: Run, event: HistoryEvent) -> None:
+    request = UpdateRequest()
+    request.CopyFrom(event.workflow_execution_update_admitted_event_attributes.request)
+    _updates(run).admitted[request.meta.update_id] = Admitted(request, recorded=True)
+
+
+def _update_accepted(run: Run, event: HistoryEvent) -> None:
+    updates, update_id = _updates(run), event.workflow_execution_update_accepted_event_attributes.protocol_instance_id
+    updates.admitted.pop(update_id, None)
+    updates.accepted[update_id] = event.event_id
+
+
+def _update_completed(run: Run, event: HistoryEvent) -> None:
+    updates, update_id = _updates(run), event.workflow_execution_update_completed_event_attributes.meta.update_id
+    updates.accepted.pop(update_id, None)
+    updates.completed[update_id] = event.event_id
+
+
+def _updates(run: Run) -> Updates:
+    if run.updates is None:
+        run.updates = Updates()
+    return run.updates
+
+
 def _attributes_upserted(run: Run, event: HistoryEvent) -> None:
     _merge(run.search_attributes, event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields.items())
 
@@ -328,6 +354,9 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.TIMER_STARTED: _timer_started,
     codes.TIMER_FIRED: _timer_fired,
     codes.TIMER_CANCELED: _timer_canceled,
+    codes.UPDATE_ADMITTED: _update_admitted,
+    codes.UPDATE_ACCEPTED: _update_accepted,
+    codes.UPDATE_COMPLETED: _update_completed,
     codes.ATTRIBUTES_UPSERTED: _attributes_upserted,
     codes.PROPERTIES_MODIFIED: _properties_modified,
     **others.FOLDS,

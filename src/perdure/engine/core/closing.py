@@ -14,6 +14,7 @@ from perdure.engine.core import codes
 from perdure.engine.core.outcome import RunClosed
 from perdure.engine.core.task_failures import ENGINE, fail
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.updates import abort_all
 
 
 def clear_the_way(tx: Transaction) -> None:
@@ -44,4 +45,6 @@ def void(tx: Transaction) -> None:
     tx.task_ready = False
     tx.run.close_attempted = False
     tx.outcome.effects[:] = [RunClosed()]
+    if tx.run.updates is not None:
+        abort_all(tx.outcome, tx.run.updates)
     tx.outcome.visibility_changed = True

@@ -15,7 +15,7 @@ from typing import Final
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import command_type_pb2 as types
 
-from perdure.engine.core import activity_options, codes
+from perdure.engine.core import activity_options, codes, update_messages
 from perdure.engine.core import close_commands as close
 from perdure.engine.core import outbound_commands as outbound
 from perdure.engine.core import pending_commands as pending
@@ -25,6 +25,7 @@ from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.start import metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.update_messages import Answers
 from perdure.model.rpc import invalid_argument
 
 _CHECKS: Final[dict[int, Callable[[Plan, Command], None]]] = {
@@ -61,15 +62,14 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
 """Those that need nothing of the plan; scheduling an activity does (its options)."""
 _CLOSING: Final = frozenset((codes.COMPLETE_WORKFLOW, codes.FAIL_WORKFLOW, codes.CANCEL_WORKFLOW, codes.CONTINUE_AS_NEW))
 _UNSUPPORTED: Final[dict[int, str]] = {
-    types.COMMAND_TYPE_PROTOCOL_MESSAGE: "updates",
     types.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: "Nexus operations",
     types.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: "Nexus operations",
 }
 """Known to the protocol, unknown to this engine: the workflow task fails and says so."""
-_KNOWN: Final = frozenset((*_CHECKS, *_UNSUPPORTED))
+_KNOWN: Final = frozenset((*_CHECKS, codes.PROTOCOL_MESSAGE, *_UNSUPPORTED))
 
 
-def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: Env) -> Plan:
+def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: Env, answers: Answers | None = None) -> Plan:
     """Checks all commands of a completion whose event will have the id `completed_event_id`.
 
     Raises:
@@ -77,6 +77,7 @@ def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: E
         Refused: for the first command that is wrong.
     """
     plan = Plan(run, commands, completed_event_id, env)
+    plan.answers = answers
     kinds = [command.command_type for command in plan.commands]
     if not _CLOSING.isdisjoint(kinds[:-1]):
         raise invalid_argument("invalid command sequence: a command that closes the workflow must be the last one")
@@ -85,11 +86,16 @@ def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: E
     for kind, command in zip(kinds, plan.commands, strict=True):
         if command.HasField("user_metadata"):
             _check_metadata(command)
+        if kind == codes.PROTOCOL_MESSAGE:
+            update_messages.check_command(plan, command)
+            continue
         checker = _CHECKS.get(kind)
         if checker is None:
             raise Refused(codes.FEATURE_DISABLED, f"this engine does not support {_UNSUPPORTED[kind]}")
         checker(plan, command)
         plan.next_event_id += 1
+    if answers is not None:
+        update_messages.check_rest(plan, answers, closing=bool(kinds) and kinds[-1] in _CLOSING)
     return plan
 
 
@@ -103,6 +109,8 @@ def carry_out(tx: Transaction, plan: Plan, completed_event_id: int) -> None:
             tx.ready.append(activity)
             if command.schedule_activity_task_command_attributes.request_eager_execution:
                 tx.eager.append(activity)
+        elif kind == codes.PROTOCOL_MESSAGE:
+            update_messages.carry_out_command(tx, plan, command)
         else:
             _ACTIONS[kind](tx, command, completed_event_id)
 

@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedResponse,
 )
 
-from perdure.engine.core import codes, limits
+from perdure.engine.core import codes, limits, update_messages
 from perdure.engine.core.activities import start_eager
 from perdure.engine.core.apply import task_completed as fold_completed
 from perdure.engine.core.closing import terminate
@@ -32,11 +32,14 @@ from perdure.engine.core.outcome import Env, Outcome, WorkflowTaskStarted
 from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.settling import settle
+from perdure.engine.core.speculative import leaves_no_trace, mark, schedule_speculative
 from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
 from perdure.engine.core.times import to_ns
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_transient, schedule, started_task, unstick
+from perdure.engine.core.update_messages import Answers
+from perdure.engine.core.updates import Updates, abort_admitted
+from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_unrecorded, schedule, started_task, unstick
 from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import invalid_argument, not_found
 
@@ -62,11 +65,12 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
         return _heartbeat_timeout(run, env)
     try:
-        if request.messages:
-            raise Refused(codes.BAD_UPDATE_MESSAGE, "this engine does not support updates")
-        plan = check(run, request.commands, task.started_event_id + 1, env)
+        answers = update_messages.read(request.messages) if request.messages else None
+        plan = check(run, request.commands, task.started_event_id + 1, env, answers)
     except Refused as refused:
         return _refuse(run, request, task, refused, env)
+    if task.speculative and leaves_no_trace(run, task, request, only_rejections=answers is None or answers.only_rejections):
+        return _discard(run, request, task, answers, env)
     return _complete(run, request, task, plan, heartbeat, env)
 
 
@@ -77,22 +81,63 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
     completed_event_id = _write_completed(tx, request, task)
     _stick(run, request)
     succeed(tx)
+    if plan.answers is not None:
+        update_messages.carry_out_rejections(tx, plan.answers)
     carry_out(tx, plan, completed_event_id)
+    if plan.answers is not None:
+        update_messages.carry_out_rest(tx, plan.answers)
     tx.holding = False
     if tx.eager and not run.closed:
         start_eager(tx, request.identity, task.in_process, reply)
-    if not run.closed and (request.force_create_new_workflow_task or run.buffered or tx.wants_task):
-        schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)
-        if request.return_new_workflow_task:
-            tx.task_ready = False
-            begin(tx, request.identity, INLINE_REQUEST, task.in_process)
-            tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(run, partial=True)))
+    if not run.closed:
+        if run.updates is not None and not heartbeat:
+            update_messages.reject_unprocessed(tx, run.updates)
+        if request.force_create_new_workflow_task or run.buffered or tx.wants_task:
+            schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)
+            _start_inline(tx, request, task)
+        elif run.updates is not None:
+            _follow_updates(tx, run.updates, request, task)
+    return settle(tx)
+
+
+def _follow_updates(tx: Transaction, updates: Updates, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> None:
+    """Updates that came meanwhile get a workflow task of their own."""
+    if not updates.admitted:
+        return
+    if request.return_new_workflow_task:
+        schedule_speculative(tx)
+    else:
+        schedule(tx)
+    _start_inline(tx, request, task)
+
+
+def _start_inline(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> None:
+    if request.return_new_workflow_task:
+        tx.task_ready = False
+        begin(tx, request.identity, INLINE_REQUEST, task.in_process)
+        tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(tx.run, partial=True, suggest_events=tx.env.suggest_events)))
+
+
+def _discard(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, answers: Answers | None, env: Env) -> Outcome:
+    """A speculative task ends without a trace: its worker goes back to where it was."""
+    tx = Transaction(run, env)
+    tx.outcome.reply = RespondWorkflowTaskCompletedResponse(reset_history_event_id=run.previous_started_event_id)
+    before = run.sticky_queue, run.sticky_timeout
+    _stick(run, request)
+    tx.changed = (run.sticky_queue, run.sticky_timeout) != before
+    run.task = None
+    mark(tx)
+    if answers is not None:
+        update_messages.carry_out_rejections(tx, answers)
+    if run.updates is not None:
+        update_messages.reject_unprocessed(tx, run.updates)
+        _follow_updates(tx, run.updates, request, task)
     return settle(tx)
 
 
 def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> int:
-    if task.attempt > 1:
-        record_transient(tx, task)
+    if task.attempt > 1 or task.speculative:
+        record_unrecorded(tx, task)
     attributes = _SCHEDULED_ID + varint(task.scheduled_event_id) + _STARTED_ID + varint(task.started_event_id)
     attributes += _of_worker(request.identity, request.binary_checksum)
     has = request.HasField
@@ -151,6 +196,8 @@ def _refuse(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Workfl
     if refused.terminate:
         terminate(tx, message, None, ENGINE)
     else:
+        if run.updates is not None and refused.cause != codes.UNHANDLED_COMMAND:
+            abort_admitted(tx.outcome, run.updates)
         schedule(tx, attempt)
         run.close_attempted = refused.cause == codes.UNHANDLED_COMMAND
     tx.outcome.error = error

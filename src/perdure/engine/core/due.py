@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from perdure.engine.core.codes import BACKOFF, RUNNING, STARTED
+from perdure.engine.core.limits import SPECULATIVE_START
 
 if TYPE_CHECKING:
     from perdure.engine.core.pending import Activity, Timer, WorkflowTask
@@ -45,13 +46,25 @@ def next_due(run: Run) -> int | None:
     return due or None
 
 
+def durable_due(run: Run) -> int | None:
+    """As `next_due`, for the store: of a speculative task it knows nothing."""
+    task = run.task
+    if task is None or not task.speculative:
+        return next_due(run)
+    run.task = None
+    try:
+        return next_due(run)
+    finally:
+        run.task = task
+
+
 def task_due(run: Run, task: WorkflowTask) -> int:
-    """When the workflow task times out: start to close, or schedule to start on a sticky queue; 0: never."""
+    """When the workflow task times out: start to close, or schedule to start on a sticky queue, or of a speculative one; 0: never."""
     if task.started_event_id:
         return task.started_time + task.timeout
     if (task.sticky or task.rerouted) and run.sticky_timeout:
         return task.scheduled_time + run.sticky_timeout
-    return 0
+    return task.scheduled_time + SPECULATIVE_START if task.speculative else 0
 
 
 def activity_due(a: Activity) -> int:

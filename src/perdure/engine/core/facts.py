@@ -45,7 +45,7 @@ def run_facts(run: Run) -> bytes:
     tail = b""
     if run.unsent and run.closed:
         flags |= (_TELL_PARENT if TELL_PARENT in run.unsent else 0) | (_END_CHILDREN if END_CHILDREN in run.unsent else 0)
-    if task is not None:
+    if task is not None and not task.speculative:
         flags |= _HAS_TASK
         if task.in_process:
             flags |= _IN_PROCESS

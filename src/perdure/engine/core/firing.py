@@ -15,6 +15,7 @@ from heapq import heappop
 from perdure.engine.core import activities, codes, continuing, due, task_failures, workflow_tasks
 from perdure.engine.core.codes import BACKOFF, STARTED
 from perdure.engine.core.outcome import AbandonInProcess, Env, FireTimers, Outcome
+from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
@@ -23,6 +24,9 @@ from perdure.engine.core.transaction import Transaction
 def fire_timers(run: Run, request: FireTimers, env: Env) -> Outcome:
     """Does everything that is due."""
     tx = Transaction(run, env)
+    task = run.task
+    if task is not None and task.speculative and due.task_due(run, task) <= tx.now:
+        _time_out_task(tx, task)  # before all else: nothing may be written while it is not
     while True:
         first = due.next_due(run)
         if first is None or first > tx.now:
@@ -41,10 +45,14 @@ def _fire(tx: Transaction, first: int) -> None:
     elif run.first_task_due == first:
         workflow_tasks.schedule(tx)
     elif run.task is not None and due.task_due(run, run.task) == first:
-        timeout = codes.START_TO_CLOSE if run.task.started_event_id else codes.SCHEDULE_TO_START
-        workflow_tasks.schedule(tx, task_failures.time_out(tx, timeout))
+        _time_out_task(tx, run.task)
     else:
         continuing.time_out_run(tx)
+
+
+def _time_out_task(tx: Transaction, task: WorkflowTask) -> None:
+    timeout = codes.START_TO_CLOSE if task.started_event_id else codes.SCHEDULE_TO_START
+    workflow_tasks.schedule(tx, task_failures.time_out(tx, timeout))
 
 
 def _fire_timer(tx: Transaction, started_event_id: int) -> None:

@@ -32,6 +32,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
     UpdateActivityOptionsRequest,
+    UpdateWorkflowExecutionRequest,
 )
 
 from perdure.engine.core import (
@@ -45,6 +46,7 @@ from perdure.engine.core import (
     policies,
     signals,
     standalone,
+    update_requests,
     workflow_tasks,
 )
 from perdure.engine.core.outcome import (
@@ -57,6 +59,7 @@ from perdure.engine.core.outcome import (
     StickyUnavailable,
     UnstartActivity,
 )
+from perdure.engine.core.speculative import guarded
 from perdure.engine.core.state import Run
 from perdure.model.rpc import unimplemented
 
@@ -92,6 +95,7 @@ Request: TypeAlias = (
     | TerminateWorkflowExecutionRequest
     | UnpauseActivityRequest
     | UpdateActivityOptionsRequest
+    | UpdateWorkflowExecutionRequest
 )
 
 _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
@@ -133,7 +137,18 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     inbound.ChildClosed: inbound.child_closed,
     RequestCancelActivityExecutionRequest: standalone.request_cancel,
     TerminateActivityExecutionRequest: standalone.request_terminate,
+    UpdateWorkflowExecutionRequest: update_requests.admit,
 }
+_AT_HOME_WITH_SPECULATION: Final = frozenset(
+    (
+        workflow_tasks.start_workflow_task,
+        workflow_tasks.sticky_unavailable,
+        completion.task_completed,
+        control.request_terminate,
+        update_requests.admit,
+    ),
+)
+"""Handlers that know what to do with a speculative workflow task; for all others it becomes an ordinary one."""
 
 
 def handle(run: Run, request: Request, env: Env) -> Outcome:
@@ -147,4 +162,6 @@ def handle(run: Run, request: Request, env: Env) -> Outcome:
     handler = _HANDLERS.get(type(request))
     if handler is None:
         raise unimplemented(f"{type(request).__name__} is not something a run can be asked")
-    return handler(run, request, env)
+    if run.updates is None or handler in _AT_HOME_WITH_SPECULATION:
+        return handler(run, request, env)
+    return guarded(run, request, env, handler)

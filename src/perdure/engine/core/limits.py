@@ -50,7 +50,16 @@ TASK_TIMEOUT_MAX: Final = 120 * SECOND
 REPORTED_FAILURES: Final = 5
 """Failures of workflow tasks in a row after which lists show the run as having problems."""
 QUERY_ATTEMPT_MAX: Final = 3
-"""From this attempt of the workflow task on, queries are refused at once."""
+"""From this attempt of the workflow task on, queries and updates are refused at once."""
+UPDATES_IN_FLIGHT_MAX: Final = 10
+"""Of one run, admitted or accepted and not completed: ResourceExhausted to the sender, as at `UPDATES_BYTES_MAX` of those not accepted."""
+UPDATES_BYTES_MAX: Final = 20 * 1024 * 1024
+UPDATES_MAX: Final = 2000
+"""Of one run, rejected ones not counted: FailedPrecondition to the sender."""
+SUGGEST_UPDATES: Final = UPDATES_MAX * 9 // 10
+"""From here on a workflow task suggests to continue as new."""
+SPECULATIVE_START: Final = 5 * SECOND
+"""A speculative workflow task that no worker has taken from a normal queue by then becomes an ordinary one, in nanoseconds."""
 CONTINUE_SPACING: Final = SECOND
 """The least time from a run's execution time to that of the run that continues it, in nanoseconds."""
 

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
+from perdure.engine.core.updates import UpdateNews
 from perdure.model.rpc import RpcError
 
 
@@ -142,7 +143,9 @@ class StartedWorkflowTask(NamedTuple):
     """The recorded events from `first_event_id` to `last_event_id`, as a serialised `History` or as they are; None: they must
     be read from the store."""
     suffix: Sequence[HistoryEvent]
-    """The two events of a transient task, which no store has: they follow."""
+    """The two events of a transient or speculative task, which no store has: they follow."""
+    messages: bytes = b""
+    """Requests for updates: a part of the response, encoded."""
 
     def full(self) -> StartedWorkflowTask:
         """The same task with the whole history, for a worker that does not know the run."""
@@ -234,6 +237,7 @@ class Outcome:
         "reply",
         "run",
         "terminated",
+        "updates",
         "visibility_changed",
     )
 
@@ -259,6 +263,8 @@ class Outcome:
         """The run that continues this one; made in the same transaction."""
         self.terminated: Outcome | None = None
         """The run that this start replaces; closed in the same transaction."""
+        self.updates: list[UpdateNews] | None = None
+        """What became of updates, once this is durable; None when updates had no part in it."""
         self.changed = False
         """Whether there is anything to make durable."""
         self.visibility_changed = False

@@ -32,6 +32,7 @@ class WorkflowTask:
         "rerouted",
         "scheduled_event_id",
         "scheduled_time",
+        "speculative",
         "started_event_id",
         "started_time",
         "sticky",
@@ -60,6 +61,8 @@ class WorkflowTask:
         """A worker inside the engine's process holds it,"""
         self.incarnation = 0
         """of this incarnation of the engine."""
+        self.speculative = False
+        """It was made for an update, and is recorded only if there is something to record (`speculative`)."""
         self.token = b""
         """What was handed over with it, if that was by this process: comparing is cheaper than decoding."""
 

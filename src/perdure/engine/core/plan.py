@@ -7,6 +7,7 @@ so what is pending must be asked of the plan first and of the run second.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
@@ -15,6 +16,9 @@ from perdure.engine.core.activity_options import Options
 from perdure.engine.core.codes import EXTERNAL_SIGNAL_INITIATED
 from perdure.engine.core.outcome import Env
 from perdure.engine.core.state import Run
+
+if TYPE_CHECKING:
+    from perdure.engine.core.update_messages import Answers
 
 
 class Refused(Exception):
@@ -47,6 +51,7 @@ class Plan:
     __slots__ = (
         "activities",
         "activity_ids",
+        "answers",
         "attributes",
         "buffered",
         "cancelled",
@@ -80,6 +85,8 @@ class Plan:
         """Changes to the pending timers, by their id."""
         self.unfired: set[str] = set()
         """Timers whose firing is taken out of the buffer."""
+        self.answers: Answers | None = None
+        """What the worker says of updates, if it says anything."""
         self.options: list[Options] = []
         """Of the activities to schedule, in order."""
         self.attributes: dict[str, int] | None = None

@@ -85,6 +85,7 @@ def poll_response(task: StartedWorkflowTask, events: bytes | Sequence[HistoryEve
         _TASK_SCHEDULED + instant(task.scheduled_time),
         _TASK_STARTED + instant(task.started_time),
         framed(_TASK_HISTORY, encoded),
+        task.messages,
     )
     r = _parse_task(b"".join(parts))
     r.previous_started_event_id = task.previous_started_event_id

@@ -23,6 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionResponse,
     StartWorkflowExecutionRequest,
     StartWorkflowExecutionResponse,
+    UpdateWorkflowExecutionRequest,
 )
 
 from perdure.engine.core import codes, cron, limits, retry
@@ -38,6 +39,7 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.update_requests import enter
 from perdure.engine.core.workflow_tasks import begin, schedule, started_task
 from perdure.model.rpc import invalid_argument, unimplemented
 
@@ -183,12 +185,23 @@ def drop_nulls(fields: MutableMapping[str, Payload]) -> None:
 # Starting.
 
 
-def start(request: StartRequest, env: Env, replacing: Run | None = None, parent: Parent | None = None) -> tuple[Run, Outcome]:
-    """A new run of a request that `validate_start` let pass; `replacing`: the open run that it terminates; `parent`: of a child."""
+def start(
+    request: StartRequest,
+    env: Env,
+    replacing: Run | None = None,
+    parent: Parent | None = None,
+    update: UpdateWorkflowExecutionRequest | None = None,
+) -> tuple[Run, Outcome]:
+    """A new run of a request that `validate_start` let pass.
+
+    `replacing`: the open run that it terminates; `parent`: of a child; `update`: what it is asked at once.
+    """
     run = Run(request.namespace, env.new_run_id(), request.request_id or env.new_uuid())
     terminated = _terminate(replacing, run.run_id, env) if replacing is not None else None
     tx = Transaction(run, env)
     _write_started(tx, request, parent)
+    if update is not None:
+        enter(run, update)
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
         _write_signal(tx, request)
         tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=True)

@@ -10,7 +10,7 @@ show `TimerStarted a` (a new one) before `TimerFired a` (of the old one), and a 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
@@ -19,6 +19,9 @@ from perdure.engine.core import codes, due, facts
 from perdure.engine.core.others import Child, External
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.model.ids import run_id_bytes
+
+if TYPE_CHECKING:
+    from perdure.engine.core.updates import Updates
 
 STANDALONE_MARK: Final = "\x1d"
 """Follows the namespace of a run that is an activity without a workflow."""
@@ -85,6 +88,7 @@ class Run:
         "timers",
         "token_names",
         "unsent",
+        "updates",
         "workflow_id",
         "workflow_type",
     )
@@ -151,6 +155,8 @@ class Run:
         """Signals and cancel requests to other workflows, likewise."""
         self.unsent: dict[int, None] = {}
         """What is to be delivered to other runs, in order: the ids of those events, or duties (`others`)."""
+        self.updates: Updates | None = None
+        """None until the first one: most runs have none."""
         self.memo: dict[str, Payload] = {}
         self.search_attributes: dict[str, Payload] = {}
 
@@ -209,6 +215,10 @@ class Run:
     def next_due(self) -> int | None:
         """The earliest time (ns) at which `FireTimers` has something to do; None if there is nothing to wait for."""
         return due.next_due(self)
+
+    def durable_due(self) -> int | None:
+        """As `next_due`, for its row in the store."""
+        return due.durable_due(self)
 
     def facts(self) -> bytes:
         """What the history does not say of it, for its row in the store; small, and versioned."""

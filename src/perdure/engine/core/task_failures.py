@@ -1,6 +1,7 @@
 """How a workflow task ends without completing: failed by its worker or by the engine, timed out, abandoned (2.3).
 
-Writes WorkflowTaskFailed and WorkflowTaskTimedOut, for a recorded task only: a transient one leaves no event. Decides the
+Writes WorkflowTaskFailed and WorkflowTaskTimedOut, for a recorded task only: a transient one leaves no event, a speculative one is
+recorded for it. Decides the
 attempt of the task that follows. It does not close runs: a cause for which the run is terminated is handed to `control`.
 
 Easily got wrong: while the run was sticky a failure does not count; stickiness is cleared instead, and the same attempt
@@ -19,7 +20,7 @@ from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.tokens import WORKFLOW, decode_token
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.workflow_tasks import task_not_found, unstick
+from perdure.engine.core.workflow_tasks import record_unrecorded, task_not_found, unstick
 
 ENGINE: Final = "history-service"
 """The identity in events that the engine writes of its own accord."""
@@ -41,6 +42,7 @@ def held_task(run: Run, data: bytes) -> WorkflowTask:
         or task.started_event_id != token.started_event_id
         or task.scheduled_event_id != token.scheduled_event_id
         or task.attempt != token.attempt
+        or (token.activity_id and token.activity_id != str(task.started_time))
     ):
         raise task_not_found()
     return task
@@ -52,6 +54,8 @@ def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Fai
     if task is None:
         return 1
     if task.attempt == 1:
+        if task.speculative:
+            record_unrecorded(tx, task)
         event = tx.event(codes.TASK_FAILED)
         a = event.workflow_task_failed_event_attributes
         a.scheduled_event_id = task.scheduled_event_id
@@ -77,6 +81,8 @@ def time_out(tx: Transaction, timeout: TimeoutType.ValueType) -> int:
     if task is None:
         return 1
     if task.attempt == 1:
+        if task.speculative:
+            record_unrecorded(tx, task)
         event = tx.event(codes.TASK_TIMED_OUT)
         a = event.workflow_task_timed_out_event_attributes
         a.scheduled_event_id = task.scheduled_event_id

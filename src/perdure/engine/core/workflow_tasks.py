@@ -2,7 +2,7 @@
 
 Writes WorkflowTaskScheduled and WorkflowTaskStarted. Decides on which queue a task waits, its attempt, its timeout, and
 whether its events are recorded: from attempt 2 on they are not (transient), unless it completes or something happened
-between its scheduling and its start.
+between its scheduling and its start; nor are those of a `speculative` one.
 
 Easily got wrong: scheduling flushes the buffer first, and if there was anything the task is an ordinary one of attempt 1
 again. How a task ends: `completion`, `task_failures`.
@@ -34,6 +34,7 @@ from perdure.engine.core.state import Run
 from perdure.engine.core.times import SECOND, set_ns
 from perdure.engine.core.tokens import WORKFLOW, token_of
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.update_messages import outgoing
 from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import RpcError, not_found
 
@@ -123,7 +124,7 @@ def offer(tx: Transaction) -> None:
         tx.outcome.effects.append(WorkflowTaskReady(queue, sticky))
         return
     begin(tx, reservation.identity, reservation.request_id, reservation.in_process)
-    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=sticky)))
+    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=sticky, suggest_events=tx.env.suggest_events)))
 
 
 def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> None:
@@ -135,14 +136,14 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
         _write_scheduled(tx)
         task = _pending(run)
         task.original_scheduled_time = original
-    if task.attempt == 1:
-        event_id = tx.record(codes.TASK_STARTED, _started(tx, task.scheduled_event_id, identity, request_id))
+    if task.attempt == 1 and not task.speculative:
+        event_id = tx.record(codes.TASK_STARTED, _started(run, tx.env.suggest_events, task.scheduled_event_id, identity, request_id))
         task_started(run, event_id, tx.now, request_id, identity)
     else:
         task.started_event_id = task.scheduled_event_id + 1
         task.started_time = tx.now
         task.identity, task.request_id = identity, request_id
-        tx.changed = True
+        tx.changed = tx.changed or not task.speculative
     task.in_process = in_process
     task.incarnation = tx.env.incarnation
 
@@ -153,8 +154,7 @@ def _pending(run: Run) -> WorkflowTask:
     return run.task
 
 
-def _started(tx: Transaction, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
-    run = tx.run
+def _started(run: Run, suggest_events: int, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
     size = run.history_bytes
     attributes = (
         _SCHEDULED_ID
@@ -164,63 +164,69 @@ def _started(tx: Transaction, scheduled_event_id: int, identity: str, request_id
         + _SIZE
         + varint(size)
     )
-    if size < limits.SUGGEST_BYTES and run.next_event_id < tx.env.suggest_events:
+    updates = run.updates
+    if size < limits.SUGGEST_BYTES and run.next_event_id < suggest_events and updates is None:
         return attributes
     a = WorkflowTaskStartedEventAttributes()
-    a.suggest_continue_as_new = True
     if size >= limits.SUGGEST_BYTES:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
-    if run.next_event_id >= tx.env.suggest_events:
+    if run.next_event_id >= suggest_events:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
+    if updates is not None and updates.total >= limits.SUGGEST_UPDATES:
+        a.suggest_continue_as_new_reasons.append(codes.SUGGEST_UPDATES)
+    a.suggest_continue_as_new = bool(a.suggest_continue_as_new_reasons)
     return attributes + a.SerializeToString()
 
 
-def record_transient(tx: Transaction, task: WorkflowTask) -> None:
-    """Writes the two events of a transient task that completes, with the times they had."""
+def record_unrecorded(tx: Transaction, task: WorkflowTask) -> None:
+    """Writes the events of a transient task that completes, or of a speculative one, with the times they had; it is ordinary then."""
     run = tx.run
-    size = run.history_bytes
-    scheduled = _transient_scheduled(run, task)
-    tx.append(scheduled)
-    tx.append(_transient_started(task, size))
+    started = _transient_started(run, task, tx.env.suggest_events) if task.started_event_id else None
+    tx.number(_transient_scheduled(run, task))
+    if started is not None:
+        tx.number(started)
+    run.first_task_due = 0
+    task.speculative = False
 
 
 def _transient_scheduled(run: Run, task: WorkflowTask) -> HistoryEvent:
     event = HistoryEvent()
     event.event_type = codes.TASK_SCHEDULED
-    event.workflow_task_scheduled_event_attributes.MergeFromString(_scheduled(run.task_queue, "", task.timeout, task.attempt))
+    normal = run.task_queue if task.sticky else ""
+    event.workflow_task_scheduled_event_attributes.MergeFromString(_scheduled(task.queue, normal, task.timeout, task.attempt))
     set_ns(event.event_time, task.scheduled_time)
     return event
 
 
-def _transient_started(task: WorkflowTask, history_bytes: int) -> HistoryEvent:
+def _transient_started(run: Run, task: WorkflowTask, suggest_events: int) -> HistoryEvent:
     event = HistoryEvent()
     event.event_type = codes.TASK_STARTED
     set_ns(event.event_time, task.started_time)
-    a = event.workflow_task_started_event_attributes
-    a.scheduled_event_id = task.scheduled_event_id
-    a.identity = task.identity
-    a.request_id = task.request_id
-    a.history_size_bytes = history_bytes
+    attributes = _started(run, suggest_events, task.scheduled_event_id, task.identity, task.request_id)
+    event.workflow_task_started_event_attributes.MergeFromString(attributes)
     return event
 
 
-def transient_events(run: Run, task: WorkflowTask) -> tuple[HistoryEvent, ...]:
-    """The events of a transient task as its worker (and a reader of the history) sees them: they are not recorded."""
+def transient_events(run: Run, task: WorkflowTask, suggest_events: int) -> tuple[HistoryEvent, ...]:
+    """The events of a transient or speculative task as its worker (and a reader of the history) sees them: they are not recorded."""
     scheduled = _transient_scheduled(run, task)
     scheduled.event_id = task.scheduled_event_id
     if not task.started_event_id:
         return (scheduled,)
-    started = _transient_started(task, run.history_bytes)
+    started = _transient_started(run, task, suggest_events)
     started.event_id = task.started_event_id
     return scheduled, started
 
 
-def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
+def started_task(run: Run, *, partial: bool, suggest_events: int = limits.SUGGEST_EVENTS) -> StartedWorkflowTask:
     """The started task on its way; `partial`: to a worker that knows the run up to its last completed task."""
     task = _pending(run)
     first = run.previous_started_event_id + 1 if partial else 1
     tail_first = run.tail_first_id
-    task.token = token_of(run, WORKFLOW, task.scheduled_event_id, task.started_event_id, task.attempt)
+    unrecorded = task.attempt > 1 or task.speculative
+    # Another speculative task may come to have the same ids: its token must not be the same.
+    nonce = str(task.started_time) if task.speculative else ""
+    task.token = token_of(run, WORKFLOW, task.scheduled_event_id, task.started_event_id, task.attempt, nonce)
     if not run.task_head:
         make_heads(run)
     return StartedWorkflowTask(
@@ -239,7 +245,8 @@ def started_task(run: Run, *, partial: bool) -> StartedWorkflowTask:
         first,
         run.next_event_id - 1,
         b"".join(run.tail[first - tail_first :]) if tail_first <= first else None,
-        transient_events(run, task) if task.attempt > 1 else (),
+        transient_events(run, task, suggest_events) if unrecorded else (),
+        b"" if run.updates is None else outgoing(run, run.updates, task),
     )
 
 
@@ -257,8 +264,11 @@ def start_workflow_task(run: Run, request: StartWorkflowTask, env: Env) -> Outco
     tx = Transaction(run, env)
     if not request.sticky_poll and run.sticky_queue:
         unstick(run)
+        tx.changed = True
     begin(tx, request.reservation.identity, request.reservation.request_id, request.reservation.in_process)
-    tx.outcome.effects.append(WorkflowTaskStarted(request.reservation, started_task(run, partial=request.sticky_poll)))
+    tx.outcome.effects.append(
+        WorkflowTaskStarted(request.reservation, started_task(run, partial=request.sticky_poll, suggest_events=env.suggest_events))
+    )
     return tx.close()
 
 
@@ -280,7 +290,7 @@ def sticky_unavailable(run: Run, request: StickyUnavailable, env: Env) -> Outcom
     if run.waiting_queue is not None and run.task is not None:
         if run.task.sticky:
             run.task.reroute(run.task_queue)
-            tx.changed = True
+            tx.changed = not run.task.speculative
         _offer_normal(tx)
     return tx.close()
 
@@ -309,6 +319,7 @@ def _offer_normal(tx: Transaction) -> None:
     if reservation is None:
         tx.outcome.effects.append(WorkflowTaskReady(run.task_queue, False))
         return
+    tx.changed = bool(run.sticky_queue)
     unstick(run)
     begin(tx, reservation.identity, reservation.request_id, reservation.in_process)
-    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=False)))
+    tx.outcome.effects.append(WorkflowTaskStarted(reservation, started_task(run, partial=False, suggest_events=tx.env.suggest_events)))

@@ -1,0 +1,151 @@
+"""The updates of one run: what is asked of its code and not answered yet, and what has been (4.10).
+
+Decides nothing. `Updates` hangs on a run from its first update on; the fold fills `accepted` and `completed` from events, which
+are durable. Writes no event.
+
+Easily got wrong: `admitted` is memory alone. Admission is not durable by rule: an update that no worker has accepted is lost with the
+run's state, and whoever waits for it asks again. (Only a reset records it, so that the new run has it.)
+And a rejected update leaves nothing at all, so its id may be used again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.update.v1 import Outcome as UpdateOutcome
+from temporalio.api.update.v1 import Request as UpdateRequest
+
+from perdure.engine.core import codes
+
+if TYPE_CHECKING:
+    from perdure.engine.core.outcome import Outcome
+    from perdure.engine.core.state import Run
+
+
+class Admitted:
+    """An update that waits for a worker's word."""
+
+    __slots__ = ("recorded", "request", "sent", "size")
+
+    def __init__(self, request: UpdateRequest, *, recorded: bool = False) -> None:
+        self.request = request
+        self.size = request.ByteSize()
+        self.sent = False
+        """A workflow task has brought it to a worker, which has not answered."""
+        self.recorded = recorded
+        """An event says so: a reset has brought it along."""
+
+
+class Updates:
+    """The registry of one run, by update id."""
+
+    __slots__ = ("accepted", "admitted", "completed")
+
+    def __init__(self) -> None:
+        self.admitted: dict[str, Admitted] = {}
+        """In the order of admission."""
+        self.accepted: dict[str, int] = {}
+        """Accepted and not completed, with the id of the event that says so."""
+        self.completed: dict[str, int] = {}
+        """With the id of the event that holds the outcome."""
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.admitted) + len(self.accepted)
+
+    @property
+    def total(self) -> int:
+        return self.in_flight + len(self.completed)
+
+    def knows(self, update_id: str) -> bool:
+        return update_id in self.admitted or update_id in self.accepted or update_id in self.completed
+
+    def unsent(self) -> bool:
+        """Whether one waits that no worker has seen."""
+        return any(not each.sent for each in self.admitted.values())
+
+
+class UpdateState(NamedTuple):
+    """How far an update has come."""
+
+    stage: Stage.ValueType
+    """ADMITTED, ACCEPTED or COMPLETED."""
+    completed_event_id: int = 0
+    """Of the event with its outcome; 0 for one that was accepted by a run that has closed since: it failed by that."""
+
+
+def update_state(run: Run, update_id: str) -> UpdateState | None:
+    """How far an update of this id has come; None if the run does not know it."""
+    updates = run.updates
+    if updates is None:
+        return None
+    if update_id in updates.completed:
+        return UpdateState(codes.STAGE_COMPLETED, updates.completed[update_id])
+    if update_id in updates.accepted:
+        return UpdateState(codes.STAGE_COMPLETED if run.closed else codes.STAGE_ACCEPTED)
+    return UpdateState(codes.STAGE_ADMITTED) if update_id in updates.admitted and not run.closed else None
+
+
+class Abort(Enum):
+    """Why an update that no worker had accepted will not be."""
+
+    CLOSED = "closed"
+    """Its run has ended; if another follows, the update may go there."""
+    NOT_READY = "not ready"
+    """The workflow task that brought it to a worker was answered with something wrong."""
+    LOST = "lost"
+    """It had not been sent when that happened: it may be asked again."""
+
+
+class UpdateNews(NamedTuple):
+    """Something happened to an update: for those who wait for it, once the transaction is durable."""
+
+    update_id: str
+    stage: Stage.ValueType
+    outcome: UpdateOutcome | None = None
+    """Of a completed one."""
+    abort: Abort | None = None
+
+
+def _failure(kind: str, message: str) -> UpdateOutcome:
+    failure = Failure(message=message, source="Server")
+    failure.application_failure_info.type = kind
+    failure.application_failure_info.non_retryable = True
+    return UpdateOutcome(failure=failure)
+
+
+UNPROCESSED: Final = _failure(
+    "UnprocessedUpdate",
+    "Workflow Update is rejected because it wasn't processed by worker. Probably, Workflow Update is not supported by the worker.",
+)
+CLOSED_ACCEPTED: Final = _failure(
+    "AcceptedUpdateCompletedWorkflow", "Workflow Update failed because the Workflow completed before the Update completed."
+)
+
+
+def report(outcome: Outcome, news: UpdateNews) -> None:
+    """Adds to what those who wait will hear."""
+    if outcome.updates is None:
+        outcome.updates = []
+    outcome.updates.append(news)
+
+
+def abort_all(outcome: Outcome, updates: Updates) -> None:
+    """The run has closed: what was accepted fails, what was not is aborted."""
+    for update_id in updates.accepted:
+        report(outcome, UpdateNews(update_id, codes.STAGE_COMPLETED, CLOSED_ACCEPTED))
+    for update_id in updates.admitted:
+        report(outcome, UpdateNews(update_id, codes.STAGE_ADMITTED, abort=Abort.CLOSED))
+    updates.admitted = {update_id: admitted for update_id, admitted in updates.admitted.items() if admitted.recorded}
+
+
+def abort_admitted(outcome: Outcome, updates: Updates) -> None:
+    """A worker's answer was refused: none of the updates that wait can be trusted to its next one."""
+    for update_id, admitted in list(updates.admitted.items()):
+        if not admitted.recorded:
+            abort = Abort.NOT_READY if admitted.sent else Abort.LOST
+            report(outcome, UpdateNews(update_id, codes.STAGE_ADMITTED, abort=abort))
+            del updates.admitted[update_id]
