@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
 
+from perdure.engine.batches import Batches
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
 from perdure.engine.deliveries import Deliveries
@@ -82,6 +84,8 @@ class Engine:
         self.record_timers = RecordTimers(clock, self.records)
         actions = Actions(self.starts, self.runs, self.transactions, clock)
         self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, clock)
+        service = partial(self.frontend, in_process=True)
+        self.batches = Batches(self.records, self.record_timers, self.runs, self.history, clock, service)
         self.dispatch.on_closed, self.dispatch.watched = self.schedules.on_closed, self.schedules.watched
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
+from perdure.engine.calls.batches import BatchCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.schedules import ScheduleCalls
@@ -34,6 +35,7 @@ class Frontend(
     TaskQueueCalls,
     ScheduleCalls,
     UpdateCalls,
+    BatchCalls,
 ):
     """`WorkflowService` on an embedded engine."""
 

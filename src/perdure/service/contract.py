@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
+from perdure.service.rpcs.batches import BatchRpcs
 from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.schedules import ScheduleRpcs
@@ -38,6 +39,7 @@ class WorkflowService(
     TaskQueueRpcs,
     ScheduleRpcs,
     UpdateRpcs,
+    BatchRpcs,
     Protocol,
 ):
     """One async method per RPC. Raises `RpcError` and nothing else."""
