@@ -83,7 +83,7 @@ class Engine:
         self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates)
         self.record_timers = RecordTimers(clock, self.records)
         actions = Actions(self.starts, self.runs, self.transactions, clock)
-        self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, clock)
+        self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, self.namespaces, clock)
         service = partial(self.frontend, in_process=True)
         self.batches = Batches(self.records, self.record_timers, self.runs, self.history, clock, service)
         self.dispatch.on_closed, self.dispatch.watched = self.schedules.on_closed, self.schedules.watched

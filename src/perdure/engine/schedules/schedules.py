@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from json import loads
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -51,11 +51,14 @@ READ_TOGETHER = 200
 class Schedules:
     """The schedules of all namespaces."""
 
-    def __init__(self, records: Records, timers: RecordTimers, runs: LiveRuns, actions: Actions, clock: Clock) -> None:
+    def __init__(
+        self, records: Records, timers: RecordTimers, runs: LiveRuns, actions: Actions, namespaces: Container[str], clock: Clock
+    ) -> None:
         self._records = records
         self._timers = timers
         self._runs = runs
         self._actions = actions
+        self._namespaces = namespaces
         self._clock = clock
         self._steps: dict[tuple[str, str], _Steps] = {}
         self.watched: dict[str, tuple[str, str]] = {}
@@ -194,7 +197,7 @@ class Schedules:
         await self._hear(state)
         now = self._clock.now()
         try:
-            if policies.is_over(state, now):
+            if policies.is_over(state, now) or namespace not in self._namespaces:
                 await self._records.delete(KIND, namespace, schedule_id, expected_version=record.version)
                 return False
             more = policies.advance(state, now)
