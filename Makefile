@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.perdure-dev
+TYPESCRIPT := tests/typescript/node_modules/.perdure-built
 
 .PHONY: test lint types crash bench demo format clean
 
@@ -11,7 +12,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(READY)
 
-test: $(READY)
+# The official TypeScript SDK, from the npm registry; Node comes with a wheel.
+$(TYPESCRIPT): $(READY) tests/typescript/package-lock.json $(wildcard tests/typescript/src/*.ts)
+	$(BIN)/python tests/typescript/build.py
+	touch $(TYPESCRIPT)
+
+test: $(READY) $(TYPESCRIPT)
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(READY)
