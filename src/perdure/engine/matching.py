@@ -42,8 +42,14 @@ POLL_SECONDS = 60
 """A poll that found nothing is answered with an empty message after this time."""
 STICKY_SILENCE_SECONDS = 10
 """A sticky queue that nobody has polled for so long is taken for gone (`engine-semantics` 2.5)."""
+ENDED_WORKERS_MAX = 1_000
+"""Workers that are remembered to have said good-bye; polls of those before them wait their time."""
 UNPOLLED_WARNING_SECONDS = 10
 """A task that has waited so long on a queue without pollers is worth a warning."""
+_UNPOLLED = (
+    '%s on the task queue "%s", which no worker polls; queues with a worker: %s. '
+    'Start a worker with task_queue="%s", or start the workflow on one of those.'
+)
 _SECOND = 1_000_000_000
 
 
@@ -216,6 +222,8 @@ class Matching:
         self._queues: tuple[dict[tuple[str, str], TaskQueue], ...] = tuple({} for _ in range(max(TaskKind) + 1))
         """By kind, namespace and name. (Not by `QueueKey`: the hash of an enum's member is a call to Python code.)"""
         self._closed = False
+        self._ended: dict[str, None] = {}
+        """Keys of workers that have said good-bye, the oldest first: what they had under way may arrive after that."""
 
     def queue(self, key: QueueKey) -> TaskQueue:
         """The queue of this name."""
@@ -239,13 +247,19 @@ class Matching:
         return [queue for table in self._queues for queue in table.values()]
 
     async def poll(
-        self, key: QueueKey, identity: str, in_process: bool, normal_name: str | None, nothing: Callable[[], Any] = lambda: None
+        self,
+        key: QueueKey,
+        identity: str,
+        in_process: bool,
+        normal_name: str | None,
+        nothing: Callable[[], Any] = lambda: None,
+        worker: str = "",
     ) -> Any:
         """Waits for a task: what the engine delivers, or what `nothing` makes when the time is over.
 
         A poll in process that is cancelled when its task has come gives the task all the same: the worker does that one, and ends.
         """
-        if self._closed:
+        if self._closed or worker in self._ended:
             return nothing()
         queue = self.queue(key)
         now = self.clock.now()
@@ -253,7 +267,7 @@ class Matching:
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         wait = wait_seconds(POLL_SECONDS)
-        poller = Poller(queue, identity, in_process, now + int(wait * _SECOND), future)
+        poller = Poller(queue, identity, in_process, now + int(wait * _SECOND), future, worker)
         if not self._adopted(queue, poller):
             queue.pollers.append(poller)
             queue.arm_expiry()
@@ -350,6 +364,18 @@ class Matching:
         queue.end_polls()
         return list(queue.orphans), list(queue.ready)
 
+    def end_worker(self, namespace: str, name: str, worker: str) -> None:
+        """A worker has said good-bye: its polls of a queue are answered, and later ones at once."""
+        self._ended.pop(worker, None)
+        self._ended[worker] = None
+        if len(self._ended) > ENDED_WORKERS_MAX:
+            del self._ended[next(iter(self._ended))]
+        for kind in TaskKind:
+            queue = self.find(QueueKey(kind, namespace, name))
+            for poller in queue.pollers if queue is not None else ():
+                if poller.worker == worker and not poller.future.done():
+                    poller.future.set_result(None)
+
     def close(self) -> None:
         """Answers all polls, and every later one at once."""
         self._closed = True
@@ -372,11 +398,4 @@ class Matching:
             return
         polled = sorted({q.key.name for q in self.queues() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
         what = "Workflow tasks wait" if queue.key.kind is TaskKind.WORKFLOW else "Activities wait"
-        logger.warning(
-            '%s on the task queue "%s", which no worker polls; queues with a worker: %s. '
-            'Start a worker with task_queue="%s", or start the workflow on one of those.',
-            what,
-            queue.key.name,
-            ", ".join(f'"{name}"' for name in polled) or "none",
-            queue.key.name,
-        )
+        logger.warning(_UNPOLLED, what, queue.key.name, ", ".join(f'"{name}"' for name in polled) or "none", queue.key.name)

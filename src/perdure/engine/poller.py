@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 class Poller:
     """A poll that waits; also the reservation that the core passes through."""
 
-    __slots__ = ("_request_id", "deadline", "future", "identity", "in_process", "queue")
+    __slots__ = ("_request_id", "deadline", "future", "identity", "in_process", "queue", "worker")
 
-    def __init__(self, queue: TaskQueue, identity: str, in_process: bool, deadline: int, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, queue: TaskQueue, identity: str, in_process: bool, deadline: int, future: asyncio.Future[Any], worker: str = ""
+    ) -> None:
         self.queue = queue
         self.identity = identity
         self.in_process = in_process
         self.deadline = deadline
         self.future = future
+        self.worker = worker
+        """The key of the worker that polls, if it has told one."""
         self._request_id = ""
 
     @property

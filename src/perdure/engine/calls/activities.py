@@ -47,7 +47,8 @@ class ActivityCalls(Calls):
     def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
         """Waits for an activity; an empty message when there was none for a minute."""
         key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
-        return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse)
+        worker = request.worker_instance_key
+        return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse, worker)
 
     @rpc
     async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:

@@ -30,8 +30,10 @@ class TaskQueueCalls(Calls):
 
     @rpc
     async def shutdown_worker(self, request: ShutdownWorkerRequest) -> ShutdownWorkerResponse:
-        """A worker says good-bye: what waits on its sticky queue goes to the normal one."""
+        """A worker says good-bye: its polls end, and what waits on its sticky queue goes to the normal one."""
         self._namespace(request.namespace)
+        if request.worker_instance_key:
+            self.engine.matching.end_worker(request.namespace, request.task_queue, request.worker_instance_key)
         if request.sticky_task_queue:
             self.engine.drop_sticky_queue(request.namespace, request.sticky_task_queue)
         return ShutdownWorkerResponse()

@@ -34,7 +34,8 @@ class WorkflowTaskCalls(Calls):
         queue = request.task_queue
         key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
         normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
-        return self.engine.matching.poll(key, request.identity, self._in_process, normal_name, PollWorkflowTaskQueueResponse)
+        worker = request.worker_instance_key
+        return self.engine.matching.poll(key, request.identity, self._in_process, normal_name, PollWorkflowTaskQueueResponse, worker)
 
     @rpc
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
