@@ -234,9 +234,10 @@ class Schedules:
 
     async def _save(self, state: ScheduleState, record: Record) -> Record:
         """Makes a state durable that was read from `record`, if it is another; the record as it stands then."""
-        data, due = state.encode(), policies.next_due(state, self._clock.now())
-        if data == record.data and due == record.due:
+        due = policies.next_due(state, self._clock.now())
+        if due == record.due and _says_as_much(record, state):
             return record
+        data = state.encode()
         version = await self._records.put(record.kind, record.namespace, record.key, data, expected_version=record.version, due=due)
         self._timers.set(due)
         return Record(record.kind, record.namespace, record.key, version, due, data)
@@ -256,6 +257,13 @@ class Schedules:
             if len(found) < READ_TOGETHER:
                 return
             namespace, key = found[-1].namespace, found[-1].key
+
+
+def _says_as_much(record: Record, state: ScheduleState) -> bool:
+    """Whether a record lacks nothing of a state: that times have passed in which nothing was to be done need not be written."""
+    written = decode(record.namespace, record.key, record.data)
+    written.processed = state.processed
+    return written == state
 
 
 def scheduled_by(run: Run) -> str | None:
