@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,3 +124,21 @@ async def test_no_engine_and_no_workflow(url: str, tmp_path: Path) -> None:
     assert code == 1 and "no workflow has the id 'nobody'" in error
     code, _, error = await perdure(url, "workflow", "describe", "-w", "nobody", "-n", "nowhere")
     assert code == 1 and "there is no namespace 'nowhere'" in error
+
+
+async def test_a_server_speaks_http_and_lets_others_join(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/app.db"
+    command = [sys.executable, "-m", "perdure.cli", "server", "--port", "0", "--engine", url]
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        assert server.stdout is not None
+        said = (await server.stdout.readline()).decode()
+        found = re.search(r"HTTP on (http://127\.0\.0\.1:\d+), engine", said)
+        assert found, said
+        assert (await perdure(url, "workflow", "start", "--type", "greet", "-w", "g1", "-i", '"you"'))[0] == 0
+        path = f"{found[1]}/api/v1/namespaces/default/workflows/g1"
+        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(path, timeout=20).read())
+        assert json.loads(answer)["workflowExecutionInfo"]["type"] == {"name": "greet"}
+    finally:
+        server.terminate()
+    assert await server.wait() == 0

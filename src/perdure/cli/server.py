@@ -16,9 +16,14 @@ from perdure.cli.options import debug_option, engine_option
 
 if TYPE_CHECKING:
     from perdure.server import ServerOptions
+    from perdure.service.contract import WorkflowService
+    from perdure.web import HttpServer
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR, "never": logging.CRITICAL + 1}
-_HOST, _PORT, _HTTP_PORT = "127.0.0.1", 7233, 8233
+_HOST, _PORT = "127.0.0.1", 7233
+_HTTP_PORT_AFTER = 1000
+"""The port of HTTP is the other one and so many, unless it is given: 8233."""
+_LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ _bind_option = click.option(
 @engine_option
 @click.option("--host", default=_HOST, show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.option("--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="For gRPC; 0: a free one.")
-@click.option("--http-port", default=_HTTP_PORT, show_default=True, type=click.IntRange(0, 65535), help="For HTTP; 0: a free one.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="For HTTP; 0: a free one.  [default: --port and 1000, which is 8233]")
 @_namespace_option
 @_dynamic_config_option
 @_bind_option
@@ -58,7 +63,7 @@ def server(
     engine: str | None,
     host: str,
     port: int,
-    http_port: int,
+    http_port: int | None,
     namespaces: tuple[str, ...],
     dynamic_config: tuple[str, ...],
     allow_unauthenticated_bind: bool,
@@ -73,7 +78,7 @@ def server(
     from perdure.server import ServerOptions
 
     options = ServerOptions(host=host, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
-    _serve(Serving(engine_url(engine), options, http_port, _with_default(namespaces), (), dynamic_config))
+    _serve(Serving(engine_url(engine), options, _http_port(http_port, port), _with_default(namespaces), (), dynamic_config))
 
 
 @server.command("start-dev")
@@ -110,13 +115,15 @@ def start_dev(
     from perdure.server import ServerOptions
 
     logging.basicConfig(level=_LEVELS[log_level])
-    web = None if headless else http_port if ui_port is None else ui_port
-    if web is None and not headless:
-        web = port + 1000 if port else 0
+    web = None if headless else _http_port(http_port if ui_port is None else ui_port, port)
     url = f"sqlite:///{db_filename}" if db_filename else "memory://"
     options = ServerOptions(host=ip, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
     attributes = tuple(_split(text, "--search-attribute") for text in search_attributes)
     _serve(Serving(url, options, web, _with_default(namespaces), attributes, dynamic_config))
+
+
+def _http_port(given: int | None, port: int) -> int:
+    return given if given is not None else port + _HTTP_PORT_AFTER if 0 < port <= 65535 - _HTTP_PORT_AFTER else 0
 
 
 def _with_default(namespaces: Sequence[str]) -> tuple[str, ...]:
@@ -152,9 +159,24 @@ async def _serve_until_stopped(serving: Serving) -> None:
         owned.engine.configure(settings)
         served = Server(owned.engine, serving.options)
         await served.start()
+        web = await _serve_http(serving, owned.engine.frontend(in_process=False))
         with stop_signals(stopped.set):
-            click.echo(f"perdure server: gRPC on {served.address}, engine {serving.url}; Ctrl-C stops it")
+            also = f", HTTP on {web.address}" if web is not None else ""
+            click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}; Ctrl-C stops it")
             await stopped.wait()
-            await served.stop()
+            await asyncio.gather(served.stop(), *([web.stop()] if web is not None else []))
     finally:
         await owned.close()
+
+
+async def _serve_http(serving: Serving, service: WorkflowService) -> HttpServer | None:
+    """The gateway, on the host of the gRPC port; None without it."""
+    if serving.http_port is None:
+        return None
+    from perdure.server.server import is_loopback
+    from perdure.web import Gateway, HttpServer
+
+    host = serving.options.host
+    web = HttpServer(Gateway(service, allowed_hosts=_LOCAL_NAMES | {host} if is_loopback(host) else None), host, serving.http_port)
+    await web.start()
+    return web
