@@ -16,7 +16,9 @@ PROGRAM = HERE / "lib" / "main.js"
 
 def build() -> int:
     """0 when `PROGRAM` can be run."""
-    return npm(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"], cwd=HERE) or node(["node_modules/typescript/bin/tsc"], cwd=HERE)
+    return npm(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"], cwd=HERE) or node(
+        ["node_modules/typescript/bin/tsc"], cwd=HERE
+    )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from perdure.engine.core import (
     validate_start,
 )
 from perdure.engine.core.reset import check_reset, reset
+from perdure.engine.core.versions import Version
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 SECOND = 1_000_000_000
@@ -71,6 +72,7 @@ class FakeEnv:
         self.suggest_events = 4096
         self.polled: set[tuple[TaskKind, str]] = set()
         self.in_process = True
+        self.target_version: Version | None = None
         self._ids = 0
         self._random = random.Random(7)
 
@@ -88,7 +90,13 @@ class FakeEnv:
     def search_attributes(self, namespace: str) -> dict[str, int]:
         return dict.fromkeys(("x", "y", "Kind"), KEYWORD)
 
-    def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Poller | None:
+    def version_outdated(self, run: Run) -> bool:
+        return run.versioning is not None and run.versioning.version != self.target_version
+
+    def version_superseded(self, run: Run) -> bool:
+        return self.version_outdated(run)
+
+    def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Poller | None:
         return Poller(in_process=self.in_process) if (kind, queue) in self.polled else None
 
 

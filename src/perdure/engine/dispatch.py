@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
 
-from perdure.engine.backlog import Urgency
-from perdure.engine.backlog import urgency as urgency_of
 from perdure.engine.core import (
     ActivityReady,
     ActivityStarted,
@@ -40,9 +38,11 @@ from perdure.engine.core.codes import READY
 from perdure.engine.core.tokens import ACTIVITY, decode_token
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST
 from perdure.engine.deliveries import Deliveries
+from perdure.engine.deployments import MARK
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.placing import Placing
 from perdure.engine.poller import Poller
 from perdure.engine.queries import Queries, QueryTask
 from perdure.engine.rows import STICKY_MARK
@@ -86,6 +86,7 @@ class Dispatch:
         queries: Queries,
         deliveries: Deliveries,
         updates: Updates,
+        placing: Placing,
     ) -> None:
         """The parts that this one works with; they know it too, so it is made before them."""
         self.transactions = transactions
@@ -95,6 +96,7 @@ class Dispatch:
         self.queries = queries
         self.deliveries = deliveries
         self.updates = updates
+        self.placing = placing
 
     # What became durable.
 
@@ -137,18 +139,17 @@ class Dispatch:
         elif isinstance(effect, WorkflowTaskReady):
             self._offer_workflow_task(live, effect.queue, effect.sticky)
         elif isinstance(effect, ActivityReady):
-            key = QueueKey(TaskKind.ACTIVITY, live.run.queue_namespace, effect.queue)
-            urgency = _activity_urgency(live.run, effect.scheduled_event_id)
-            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, effect.scheduled_event_id), urgency)
+            self.placing.place(live.run, TaskKind.ACTIVITY, ReadyTask(live.run.run_id, effect.scheduled_event_id))
 
     def _offer_workflow_task(self, live: LiveRun, queue: str, sticky: bool) -> None:
+        if not sticky:
+            self.placing.place(live.run, TaskKind.WORKFLOW, ReadyTask(live.run.run_id, 0))
+            return
         key = QueueKey(TaskKind.WORKFLOW, live.run.namespace, queue)
-        if sticky and self.matching.sticky_gone(key):
+        if self.matching.sticky_gone(key):
             self.request(live.run.run_id, StickyUnavailable())
         else:
-            start = live.run.start
-            urgency = urgency_of(start.priority, start.priority) if start.HasField("priority") else None
-            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, 0), urgency)
+            self.matching.queue(key).add_ready(ReadyTask(live.run.run_id, 0))
 
     # Tasks to pollers.
 
@@ -258,8 +259,12 @@ class Dispatch:
             queue.ready.appendleft(task)
             self.matching.pump(queue)
             return
+        if self.placing.has_moved(live.run, queue, task):
+            self.placing.place(live.run, queue.key.kind, task)
+            poller.release()
+            return
         request = (
-            StartActivityTask(task.scheduled_event_id, poller, queue.key.name)
+            StartActivityTask(task.scheduled_event_id, poller, queue.key.name.partition(MARK)[0])
             if queue.key.kind is TaskKind.ACTIVITY
             else StartWorkflowTask(poller, queue.normal_name is not None)
         )
@@ -369,9 +374,7 @@ class Dispatch:
             self._offer_workflow_task(live, run.task.queue, run.task.sticky)
         for activity in list(run.activities.values()):
             if activity.state == READY:
-                key = QueueKey(TaskKind.ACTIVITY, run.queue_namespace, activity.queue)
-                urgency = _activity_urgency(run, activity.scheduled_event_id)
-                self.matching.queue(key).add_ready(ReadyTask(run.run_id, activity.scheduled_event_id), urgency)
+                self.placing.place(run, TaskKind.ACTIVITY, ReadyTask(run.run_id, activity.scheduled_event_id))
         self.timers.set(run.run_id, run.next_due())
 
     async def _persist(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
@@ -403,13 +406,6 @@ class Dispatch:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _activity_urgency(run: Run, scheduled_event_id: int) -> Urgency | None:
-    activity = run.activities.get(scheduled_event_id)
-    if activity is None or not (activity.attributes.HasField("priority") or run.start.HasField("priority")):
-        return None
-    return urgency_of(run.start.priority, activity.attributes.priority)
 
 
 class _Start(NamedTuple):

@@ -22,6 +22,7 @@ from perdure.engine.batches import Batches
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
 from perdure.engine.deliveries import Deliveries
+from perdure.engine.deployments import Deployments
 from perdure.engine.dispatch import Dispatch
 from perdure.engine.environment import Environment
 from perdure.engine.frontend import Frontend
@@ -29,11 +30,13 @@ from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.namespaces import Namespaces
+from perdure.engine.placing import Placing
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
 from perdure.engine.record_timers import RecordTimers
 from perdure.engine.records import Records
 from perdure.engine.recovery import recover
+from perdure.engine.rerouting import Rerouting
 from perdure.engine.resets import Resets
 from perdure.engine.schedules import Schedules
 from perdure.engine.schedules.actions import Actions
@@ -64,23 +67,28 @@ class Engine:
         self.committer = Committer(storage)
         self.records = Records(self.reader, self.committer)
         self.namespaces = Namespaces(self.records)
+        self.deployments = Deployments(self.records, clock)
         self.dispatch = Dispatch(clock, self.runs)
-        self._environment = environment = Environment(clock, incarnation, self.namespaces)
+        self._environment = environment = Environment(clock, incarnation, self.namespaces, self.deployments)
         self.transactions = Transactions(
             environment, self.committer, self.runs, self.dispatch.on_durable, self.dispatch.on_unrecorded, self._on_failed
         )
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
+        self.placing = Placing(self.deployments, self.matching)
+        self.rerouting = Rerouting(self.placing, self.matching, self.runs, self.dispatch)
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
-        self.queries = Queries(clock, self.runs, self.transactions, self.matching)
+        self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
         self.standalone = StandaloneActivities(self.runs, self.transactions, self.history, clock)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.updates = Updates(clock, self.runs, self.transactions, self.history)
         self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)
-        self.dispatch.connect(self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates)
+        self.dispatch.connect(
+            self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing
+        )
         self.record_timers = RecordTimers(clock, self.records)
         actions = Actions(self.starts, self.runs, self.transactions, clock)
         self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, self.namespaces, clock)
@@ -133,11 +141,11 @@ class Engine:
 
     def return_task(self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, response: Any) -> None:
         """A poll's answer did not reach its worker: the task goes to another, or is ready again."""
-        name = request.task_queue.name
+        name = self.deployments.polled(request.task_queue.normal_name or request.task_queue.name, request.deployment_options)
         if isinstance(request, PollActivityTaskQueueRequest):
             key = QueueKey(TaskKind.ACTIVITY, request.namespace, name)
         else:  # the poller of a sticky queue is gone: never there again
-            key = QueueKey(TaskKind.WORKFLOW, request.namespace, request.task_queue.normal_name or name)
+            key = QueueKey(TaskKind.WORKFLOW, request.namespace, name)
         self.dispatch.take_back(self.matching.queue(key), response)
 
     async def close(self) -> None:
@@ -183,6 +191,7 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
     engine = Engine(storage, clock or SystemClock(), incarnation)
     try:
         await engine.namespaces.open(namespaces)
+        await engine.deployments.load()
         await recover(engine)
         engine.record_timers.open()
         engine.schedules.open()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from perdure.engine.core import TaskKind
+from perdure.engine.core import Run, TaskKind
 from perdure.engine.core.limits import SUGGEST_EVENTS
 from perdure.engine.core.search_attributes import Types
+from perdure.engine.deployments import Deployments
 from perdure.engine.matching import Matching
 from perdure.engine.namespaces import Namespaces
 from perdure.engine.poller import Poller
@@ -20,8 +21,9 @@ CORRECTION_NS_MAX = 1_000_000_000
 class Environment:
     """One per engine; `begin` opens each request with a fresh `now`."""
 
-    def __init__(self, clock: Clock, incarnation: int, namespaces: Namespaces) -> None:
+    def __init__(self, clock: Clock, incarnation: int, namespaces: Namespaces, deployments: Deployments) -> None:
         self._clock = clock
+        self._deployments = deployments
         self._namespaces = namespaces
         self.incarnation = incarnation
         self.suggest_events = SUGGEST_EVENTS
@@ -44,11 +46,21 @@ class Environment:
         """A namespace's own search attributes."""
         return self._namespaces.get(namespace).attributes
 
-    def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Poller | None:
+    def version_outdated(self, run: Run) -> bool:
+        """Whether the next workflow task of a versioned run is for another version than the last."""
+        return self._deployments.outdated(run)
+
+    def version_superseded(self, run: Run) -> bool:
+        """Whether another version than the run's is current."""
+        return self._deployments.superseded(run)
+
+    def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Poller | None:
         """A poller of the queue that waits now, taken out of it; None if none does."""
         if self.matching is None:
             return None
-        poller = self.matching.reserve(kind, namespace, queue)
+        if self._deployments.active and not sticky:
+            queue = self._deployments.route(run, kind, queue)
+        poller = self.matching.reserve(kind, run.queue_namespace, queue)
         if poller is not None:
             self._reserved.append(poller)
         return poller

@@ -10,6 +10,7 @@ from __future__ import annotations
 from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
 from perdure.engine.calls.batches import BatchCalls
+from perdure.engine.calls.deployments import DeploymentCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.schedules import ScheduleCalls
@@ -31,6 +32,7 @@ class Frontend(
     ActivityCalls,
     ActivityControlCalls,
     OperationCalls,
+    DeploymentCalls,
     StandaloneActivityCalls,
     TaskQueueCalls,
     ScheduleCalls,

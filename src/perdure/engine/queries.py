@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.engine.core import QueryRoute, TaskKind, query_route
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
+from perdure.engine.placing import Placing
 from perdure.engine.transactions import Transactions
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
@@ -62,11 +63,12 @@ class _Buffered(NamedTuple):
 class Queries:
     """Questions under way."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching) -> None:
+    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching, placing: Placing) -> None:
         self._clock = clock
         self._runs = runs
         self._transactions = transactions
         self._matching = matching
+        self._placing = placing
         self._asked: dict[bytes, asyncio.Future[WorkflowQueryResult | None]] = {}
         self._buffered: dict[str, dict[str, _Buffered]] = {}
 
@@ -106,7 +108,7 @@ class Queries:
                 result = await self._send(live, response, key, min(deadline, self._clock.now() + STICKY_SECONDS_MAX * _SECOND))
                 if result is not None:
                     return result
-        result = await self._send(live, response, QueueKey(TaskKind.WORKFLOW, run.namespace, run.task_queue), deadline)
+        result = await self._send(live, response, self._placing.key(run, TaskKind.WORKFLOW, run.task_queue), deadline)
         if result is None:
             raise deadline_exceeded(
                 f'no worker answered the query within {ANSWER_SECONDS_MAX} s; is one running on the task queue "{run.task_queue}"?'

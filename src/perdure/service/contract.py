@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
 from perdure.service.rpcs.batches import BatchRpcs
+from perdure.service.rpcs.deployments import DeploymentRpcs
 from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.schedules import ScheduleRpcs
@@ -35,6 +36,7 @@ class WorkflowService(
     ActivityRpcs,
     ActivityControlRpcs,
     OperationRpcs,
+    DeploymentRpcs,
     StandaloneActivityRpcs,
     TaskQueueRpcs,
     ScheduleRpcs,

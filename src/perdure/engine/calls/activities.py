@@ -30,7 +30,9 @@ from perdure.engine.back_pressure import is_crowded
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind
 from perdure.engine.core.tokens import ACTIVITY
+from perdure.engine.core.versions import Version, version_of
 from perdure.engine.live_runs import LiveRun
+from perdure.engine.matching import QueueKey
 
 _ById: TypeAlias = (
     RespondActivityTaskCompletedByIdRequest
@@ -47,8 +49,20 @@ class ActivityCalls(Calls):
     def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
         """Waits for an activity; an empty message when there was none for a minute."""
         key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
+        if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
+            return self._poll_activity_queue_of(request, key, version)
         worker = request.worker_instance_key
         return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse, worker)
+
+    async def _poll_activity_queue_of(
+        self, request: PollActivityTaskQueueRequest, key: QueueKey, version: Version
+    ) -> PollActivityTaskQueueResponse:
+        key = key._replace(name=await self._versioned_queue(key, version))
+        nothing = PollActivityTaskQueueResponse
+        response: PollActivityTaskQueueResponse = await self.engine.matching.poll(
+            key, request.identity, self._in_process, None, nothing, request.worker_instance_key
+        )
+        return response
 
     @rpc
     async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:

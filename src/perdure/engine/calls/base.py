@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import NamespaceState
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import TaskKind
 from perdure.engine.core.tokens import ACTIVITY, decode_token, names_run, token_run_id
+from perdure.engine.core.versions import Version
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 from perdure.engine.transactions import StaleRun
@@ -97,6 +98,14 @@ class Calls:
         if not name:
             raise invalid_argument("TaskQueue is not set on request.")
         return QueueKey(kind, namespace, name)
+
+    async def _versioned_queue(self, key: QueueKey, version: Version) -> str:
+        """The queue that a version's worker polls in truth; what waits on the queue it names may be for it."""
+        name = await self.engine.deployments.register(key.namespace, version, key.kind, key.name)
+        waiting = self.engine.matching.find(key)
+        if waiting is not None and (waiting.ready or waiting.overflowed):
+            self.engine.rerouting.reroute(key.namespace, {key.name})
+        return name
 
     async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun:
         self._namespace(namespace)

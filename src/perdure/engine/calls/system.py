@@ -62,6 +62,7 @@ class SystemCalls(Calls):
         able.sdk_metadata = True
         able.supports_schedules = True
         able.eager_workflow_start = True
+        able.build_id_based_versioning = True
         return response
 
     @rpc

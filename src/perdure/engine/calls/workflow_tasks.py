@@ -21,6 +21,8 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import Outcome, TaskKind, WorkflowTaskStarted
 from perdure.engine.core.tokens import WORKFLOW
+from perdure.engine.core.versions import Version, version_of
+from perdure.engine.matching import QueueKey
 
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 
@@ -34,8 +36,25 @@ class WorkflowTaskCalls(Calls):
         queue = request.task_queue
         key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
         normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
+        if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
+            return self._poll_workflow_queue_of(request, key, normal_name, version)
         worker = request.worker_instance_key
         return self.engine.matching.poll(key, request.identity, self._in_process, normal_name, PollWorkflowTaskQueueResponse, worker)
+
+    async def _poll_workflow_queue_of(
+        self, request: PollWorkflowTaskQueueRequest, key: QueueKey, normal_name: str | None, version: Version
+    ) -> PollWorkflowTaskQueueResponse:
+        actual = await self._versioned_queue(key._replace(name=normal_name or key.name), version)
+        if normal_name is None:
+            key = key._replace(name=actual)
+        else:
+            normal_name = actual
+        nothing = PollWorkflowTaskQueueResponse
+        response: PollWorkflowTaskQueueResponse
+        response = await self.engine.matching.poll(
+            key, request.identity, self._in_process, normal_name, nothing, request.worker_instance_key
+        )
+        return response
 
     @rpc
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:

@@ -106,7 +106,7 @@ def offer(tx: Transaction) -> None:
     for a in tx.ready:
         if a.state != READY or a.scheduled_event_id not in run.activities:
             continue
-        reservation = None if a.queue in deserted else tx.env.reserve(TaskKind.ACTIVITY, run.queue_namespace, a.queue, False)
+        reservation = None if a.queue in deserted else tx.env.reserve(TaskKind.ACTIVITY, run, a.queue, False)
         if reservation is not None:
             begin(tx, a, reservation)
         else:

@@ -27,6 +27,7 @@ from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
 from perdure.engine.core.updates import Admitted, Updates
+from perdure.engine.core.versions import Versioning, after_task, at_start
 
 
 def apply(run: Run, event: HistoryEvent) -> None:
@@ -58,6 +59,7 @@ def _started(run: Run, event: HistoryEvent) -> None:
         to_ns(a.first_workflow_task_backoff),
     )
     run_started(run, event, to_ns(event.event_time), a.workflow_id, a.workflow_type.name, a.task_queue.name, spans)
+    run.versioning = at_start(a)
 
 
 class Spans(NamedTuple):
@@ -117,7 +119,10 @@ def task_started(run: Run, event_id: int, time: int, request_id: str, identity: 
 
 
 def _task_completed(run: Run, event: HistoryEvent) -> None:
-    task_completed(run, event.workflow_task_completed_event_attributes.started_event_id)
+    a = event.workflow_task_completed_event_attributes
+    task_completed(run, a.started_event_id)
+    if a.versioning_behavior or run.versioning is not None:
+        run.versioning = after_task(run.versioning, a.versioning_behavior, a.deployment_version)
 
 
 def task_completed(run: Run, started_event_id: int) -> None:
@@ -260,9 +265,12 @@ def _cancel_requested(run: Run, event: HistoryEvent) -> None:
 
 
 def _options_updated(run: Run, event: HistoryEvent) -> None:
-    request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
-    if request_id:
-        run.attached_request_ids.add(request_id)
+    a = event.workflow_execution_options_updated_event_attributes
+    if a.attached_request_id:
+        run.attached_request_ids.add(a.attached_request_id)
+    if a.unset_versioning_override or a.HasField("versioning_override"):
+        override = None if a.unset_versioning_override else a.versioning_override
+        run.versioning = (run.versioning or Versioning())._replace(override=override)
 
 
 def _update_admitted(run: Run, event: HistoryEvent) -> None:

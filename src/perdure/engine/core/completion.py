@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
 from temporalio.api.taskqueue.v1 import StickyExecutionAttributes
@@ -39,6 +40,7 @@ from perdure.engine.core.times import to_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_messages import Answers
 from perdure.engine.core.updates import Updates, abort_admitted
+from perdure.engine.core.versions import after_task, completed_part, version_of
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_unrecorded, schedule, started_task, unstick
 from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import invalid_argument, not_found
@@ -61,6 +63,8 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
         RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its.
     """
     task = held_task(run, request.task_token)
+    if request.versioning_behavior and version_of(request.deployment_options) is None:
+        raise invalid_argument("VersioningBehavior is set, but the worker that sends it has no versioned DeploymentOptions.")
     heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
     if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
         return _heartbeat_timeout(run, env)
@@ -112,7 +116,8 @@ def _follow_updates(tx: Transaction, updates: Updates, request: RespondWorkflowT
 
 
 def _start_inline(tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> None:
-    if request.return_new_workflow_task:
+    versioning = tx.run.versioning
+    if request.return_new_workflow_task and (versioning is None or not tx.env.version_outdated(tx.run)):
         tx.task_ready = False
         begin(tx, request.identity, INLINE_REQUEST, task.in_process)
         tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(tx.run, partial=True, suggest_events=tx.env.suggest_events)))
@@ -144,10 +149,22 @@ def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedReque
     for field, opening in _METADATA:
         if has(field):
             attributes += framed(opening, getattr(request, field).SerializeToString())
+    if has("deployment_options") or request.versioning_behavior or tx.run.versioning is not None:
+        attributes += _note_version(tx.run, request)
     tx.cut_tail()
     event_id = tx.record(codes.TASK_COMPLETED, attributes)
     fold_completed(tx.run, task.started_event_id)
     return event_id
+
+
+def _note_version(run: Run, request: RespondWorkflowTaskCompletedRequest) -> bytes:
+    version = version_of(request.deployment_options)
+    behavior = request.versioning_behavior
+    if version is None or not behavior:
+        run.versioning = after_task(run.versioning, 0, WorkerDeploymentVersion())
+        return b""
+    run.versioning = after_task(run.versioning, behavior, version.message())
+    return completed_part(version.deployment, version.build_id, behavior)
 
 
 @lru_cache(maxsize=256)

@@ -28,12 +28,13 @@ from perdure.engine.core.start import bounded, drop_nulls, task_timeout
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.versions import inherit
 from perdure.engine.core.workflow_tasks import schedule
 
 _Fill: TypeAlias = Callable[[WorkflowExecutionStartedEventAttributes], None]
 
 
-def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill) -> Outcome:
+def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill, *, initial_versioning: int = 0) -> Outcome:
     """Makes the run that follows; `fill` puts in what differs between the reasons for it."""
     run = tx.run
     new = Transaction(Run(run.namespace, run_id, tx.env.new_uuid()), tx.env)
@@ -52,6 +53,8 @@ def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill) -> Outcome
     set_ns(a.first_workflow_task_backoff, backoff)
     if old.HasField("priority"):
         a.priority.CopyFrom(old.priority)
+    if run.versioning is not None:
+        inherit(run.versioning, initial_versioning, a)
     if run.start_event.HasField("user_metadata"):
         event.user_metadata.CopyFrom(run.start_event.user_metadata)
     if old.HasField("parent_workflow_execution"):
@@ -127,7 +130,7 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
             s.attempt = run.start.attempt + 1
         _fill_continued(s, c)
 
-    tx.outcome.new_run = next_run(tx, run_id, backoff, fill)
+    tx.outcome.new_run = next_run(tx, run_id, backoff, fill, initial_versioning=c.initial_versioning_behavior)
 
 
 def _fill_continued(s: WorkflowExecutionStartedEventAttributes, c: ContinueAsNewWorkflowExecutionCommandAttributes) -> None:

@@ -19,6 +19,7 @@ from perdure.engine.core.others import Child, root_of
 from perdure.engine.core.pending import Activity, WorkflowTask, options_of
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
+from perdure.engine.core.versions import versioning_info
 
 PROBLEMS: Final = "TemporalReportedProblems"
 """The search attribute that a run has while its workflow tasks keep failing."""
@@ -75,6 +76,12 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
         info.parent_namespace_id = run.start.parent_workflow_namespace_id
         info.parent_execution.CopyFrom(run.start.parent_workflow_execution)
     info.state_transition_count = run.next_event_id - 1
+    if run.versioning is not None:
+        info.versioning_info.CopyFrom(versioning_info(run.versioning))
+        if run.versioning.version is not None:
+            info.worker_deployment_name = run.versioning.version.deployment
+    if run.start.HasField("priority"):
+        info.priority.CopyFrom(run.start.priority)
     info.memo.SetInParent()
     for key, value in run.memo.items():
         info.memo.fields[key].CopyFrom(value)

@@ -71,8 +71,16 @@ class Env(Protocol):
         """A namespace's own search attributes, and their types."""
         ...
 
-    def reserve(self, kind: TaskKind, namespace: str, queue: str, sticky: bool) -> Reservation | None:
-        """A poller of that queue that waits now; None if none does."""
+    def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Reservation | None:
+        """A poller of that queue that waits now for tasks such as the run's; None if none does."""
+        ...
+
+    def version_outdated(self, run: Run) -> bool:
+        """Whether the next workflow task of a versioned run is for another version than the last."""
+        ...
+
+    def version_superseded(self, run: Run) -> bool:
+        """Whether another version than the run's is current."""
         ...
 
 

@@ -21,7 +21,7 @@ from perdure.engine.core.outcome import Env, FireTimers, Outcome
 from perdure.engine.core.pending import WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
-from perdure.engine.core.workflow_tasks import record_unrecorded
+from perdure.engine.core.workflow_tasks import record_unrecorded, unstick
 from perdure.model.rpc import RpcError
 
 RESENT_EVENTS_MAX: Final = 10
@@ -31,6 +31,8 @@ RESENT_EVENTS_MAX: Final = 10
 def schedule_speculative(tx: Transaction) -> None:
     """Schedules a workflow task that leaves no event unless it has to."""
     run = tx.run
+    if run.versioning is not None and run.sticky_queue and tx.env.version_outdated(run):
+        unstick(run)
     queue, sticky = run.sticky_queue or run.task_queue, bool(run.sticky_queue)
     run.task = WorkflowTask(run.next_event_id, queue, sticky, tx.now, run.task_timeout, 1)
     run.task.speculative = True

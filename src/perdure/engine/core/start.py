@@ -40,6 +40,7 @@ from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_requests import enter
+from perdure.engine.core.versions import at_start
 from perdure.engine.core.workflow_tasks import begin, schedule, started_task
 from perdure.model.rpc import invalid_argument, unimplemented
 
@@ -296,6 +297,9 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
             a.last_completion_result.CopyFrom(request.last_completion_result)
     if has("priority"):
         a.priority.CopyFrom(request.priority)
+    if has("versioning_override"):
+        a.versioning_override.CopyFrom(request.versioning_override)
+        run.versioning = at_start(a)
     if schedule:
         a.cron_schedule = schedule
         a.initiator = codes.BY_CRON

@@ -18,6 +18,7 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEven
 from perdure.engine.core import codes, due, facts
 from perdure.engine.core.others import Child, External
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
+from perdure.engine.core.versions import Versioning
 from perdure.model.ids import run_id_bytes
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Run:
         "token_names",
         "unsent",
         "updates",
+        "versioning",
         "workflow_id",
         "workflow_type",
     )
@@ -157,6 +159,8 @@ class Run:
         """What is to be delivered to other runs, in order: the ids of those events, or duties (`others`)."""
         self.updates: Updates | None = None
         """None until the first one: most runs have none."""
+        self.versioning: Versioning | None = None
+        """What is known of its workers' version, if they have any."""
         self.memo: dict[str, Payload] = {}
         self.search_attributes: dict[str, Payload] = {}
 

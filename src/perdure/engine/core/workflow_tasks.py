@@ -47,6 +47,7 @@ BACKOFF_MAX: Final = 600 * SECOND
 _SCHEDULED_ID: Final = tag(WorkflowTaskStartedEventAttributes, "scheduled_event_id")
 _IDENTITY: Final = tag(WorkflowTaskStartedEventAttributes, "identity")
 _REQUEST_ID: Final = tag(WorkflowTaskStartedEventAttributes, "request_id")
+_VERSION_CHANGED: Final = tag(WorkflowTaskStartedEventAttributes, "target_worker_deployment_version_changed")
 _SIZE: Final = tag(WorkflowTaskStartedEventAttributes, "history_size_bytes")
 
 
@@ -67,6 +68,8 @@ def ensure(tx: Transaction) -> None:
 def schedule(tx: Transaction, attempt: int = 1, original: int = 0) -> None:
     """Schedules a workflow task; `original` is when the chain of heartbeats began to which it belongs (ns)."""
     run = tx.run
+    if run.versioning is not None and run.sticky_queue and tx.env.version_outdated(run):
+        unstick(run)
     if tx.flush():
         attempt = 1
     if attempt > 1:
@@ -119,7 +122,7 @@ def offer(tx: Transaction) -> None:
     if task is None or task.started_event_id:
         return
     queue, sticky = task.queue, task.sticky
-    reservation = tx.env.reserve(TaskKind.WORKFLOW, run.namespace, queue, sticky)
+    reservation = tx.env.reserve(TaskKind.WORKFLOW, run, queue, sticky)
     if reservation is None:
         tx.outcome.effects.append(WorkflowTaskReady(queue, sticky))
         return
@@ -137,7 +140,10 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
         task = _pending(run)
         task.original_scheduled_time = original
     if task.attempt == 1 and not task.speculative:
-        event_id = tx.record(codes.TASK_STARTED, _started(run, tx.env.suggest_events, task.scheduled_event_id, identity, request_id))
+        attributes = _started(run, tx.env.suggest_events, task.scheduled_event_id, identity, request_id)
+        if run.versioning is not None and tx.env.version_superseded(run):
+            attributes += _VERSION_CHANGED + b"\x01"
+        event_id = tx.record(codes.TASK_STARTED, attributes)
         task_started(run, event_id, tx.now, request_id, identity)
     else:
         task.started_event_id = task.scheduled_event_id + 1
@@ -315,7 +321,7 @@ def reset_sticky(run: Run, request: ResetStickyTaskQueueRequest, env: Env) -> Ou
 
 def _offer_normal(tx: Transaction) -> None:
     run = tx.run
-    reservation = tx.env.reserve(TaskKind.WORKFLOW, run.namespace, run.task_queue, False)
+    reservation = tx.env.reserve(TaskKind.WORKFLOW, run, run.task_queue, False)
     if reservation is None:
         tx.outcome.effects.append(WorkflowTaskReady(run.task_queue, False))
         return

@@ -1,0 +1,204 @@
+"""Worker deployments and their versions: RPCs on the engine."""
+
+from __future__ import annotations
+
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersionInfo
+from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkerDeploymentRequest,
+    DescribeWorkerDeploymentResponse,
+    DescribeWorkerDeploymentVersionRequest,
+    DescribeWorkerDeploymentVersionResponse,
+    ListWorkerDeploymentsRequest,
+    ListWorkerDeploymentsResponse,
+    SetWorkerDeploymentCurrentVersionRequest,
+    SetWorkerDeploymentCurrentVersionResponse,
+    SetWorkerDeploymentRampingVersionRequest,
+    SetWorkerDeploymentRampingVersionResponse,
+)
+
+from perdure.engine.calls.base import Calls, rpc
+from perdure.engine.core.times import set_ns
+from perdure.engine.core.versions import Version, parse
+from perdure.engine.deployments import LISTED_MAX, UNVERSIONED, Deployment
+from perdure.model.rpc import failed_precondition, invalid_argument, not_found
+
+_S = WorkerDeploymentVersionStatus
+
+
+class DeploymentCalls(Calls):
+    """Worker deployments and their versions."""
+
+    @rpc
+    async def describe_worker_deployment(self, request: DescribeWorkerDeploymentRequest) -> DescribeWorkerDeploymentResponse:
+        """A deployment, its versions and its routing."""
+        deployment = self._deployment(request.namespace, request.deployment_name)
+        response = DescribeWorkerDeploymentResponse(conflict_token=deployment.conflict_token)
+        response.worker_deployment_info.CopyFrom(_info(deployment))
+        return response
+
+    @rpc
+    async def describe_worker_deployment_version(
+        self, request: DescribeWorkerDeploymentVersionRequest
+    ) -> DescribeWorkerDeploymentVersionResponse:
+        """A version of a deployment, and the queues that its workers poll."""
+        named = request.deployment_version
+        version = Version(named.deployment_name, named.build_id) if named.build_id else parse(request.version)
+        if version is None:
+            raise invalid_argument("DeploymentVersion is not set on request.")
+        deployment = self._deployment(request.namespace, version.deployment)
+        known = deployment.versions.get(version.build_id)
+        if known is None:
+            raise not_found(f"build {version.build_id} not found in Worker Deployment {version.deployment}")
+        response = DescribeWorkerDeploymentVersionResponse()
+        info = response.worker_deployment_version_info
+        info.CopyFrom(known)
+        _fill_routing(info, deployment.routing)
+        for queue in known.task_queue_infos:
+            response.version_task_queues.add(name=queue.name, type=queue.type)
+        return response
+
+    @rpc
+    async def list_worker_deployments(self, request: ListWorkerDeploymentsRequest) -> ListWorkerDeploymentsResponse:
+        """The deployments of a namespace by name, in pages."""
+        self._namespace(request.namespace)
+        after = request.next_page_token.decode(errors="replace")
+        names = [name for name in self.engine.deployments.names(request.namespace) if name > after]
+        limit = min(request.page_size if request.page_size > 0 else LISTED_MAX, LISTED_MAX)
+        response = ListWorkerDeploymentsResponse()
+        for name in names[:limit]:
+            info = self.engine.deployments.find(request.namespace, name).info
+            response.worker_deployments.add(name=name, create_time=info.create_time, routing_config=info.routing_config)
+        if len(names) > limit:
+            response.next_page_token = names[limit - 1].encode()
+        return response
+
+    @rpc
+    async def set_worker_deployment_current_version(
+        self, request: SetWorkerDeploymentCurrentVersionRequest
+    ) -> SetWorkerDeploymentCurrentVersionResponse:
+        """Sends what is not pinned to a version's workers from now on."""
+        deployment = self._deployment(request.namespace, request.deployment_name)
+        build_id = _build_id(request.version, request.build_id, request.deployment_name)
+        _check_known(deployment, build_id, request.allow_no_pollers)
+        before = RoutingConfig()
+        before.CopyFrom(deployment.routing)
+        now = self.engine.clock.now()
+
+        def change(info: WorkerDeploymentInfo) -> None:
+            routing = info.routing_config
+            _set_current(routing, request.deployment_name, build_id)
+            set_ns(routing.current_version_changed_time, now)
+            if routing.ramping_deployment_version.build_id == build_id:
+                _set_ramping(routing, request.deployment_name, "", 0.0)
+            info.last_modifier_identity = request.identity
+
+        changed = await self.engine.deployments.change(request.namespace, request.deployment_name, request.conflict_token, change)
+        response = SetWorkerDeploymentCurrentVersionResponse(conflict_token=changed.conflict_token, previous_version=before.current_version)
+        if before.current_deployment_version.build_id:
+            response.previous_deployment_version.CopyFrom(before.current_deployment_version)
+        return response
+
+    @rpc
+    async def set_worker_deployment_ramping_version(
+        self, request: SetWorkerDeploymentRampingVersionRequest
+    ) -> SetWorkerDeploymentRampingVersionResponse:
+        """Sends a part of what is not pinned to a version's workers from now on."""
+        deployment = self._deployment(request.namespace, request.deployment_name)
+        build_id = _build_id(request.version, request.build_id, request.deployment_name)
+        _check_known(deployment, build_id, request.allow_no_pollers)
+        if not 0 <= request.percentage <= 100:
+            raise invalid_argument("Percentage must be between 0 and 100 (inclusive).")
+        if build_id and deployment.routing.current_deployment_version.build_id == build_id:
+            raise failed_precondition("requested ramping version is already current")
+        before = RoutingConfig()
+        before.CopyFrom(deployment.routing)
+        now = self.engine.clock.now()
+
+        def change(info: WorkerDeploymentInfo) -> None:
+            routing = info.routing_config
+            if routing.ramping_deployment_version.build_id != build_id:
+                set_ns(routing.ramping_version_changed_time, now)
+            _set_ramping(routing, request.deployment_name, build_id, request.percentage)
+            set_ns(routing.ramping_version_percentage_changed_time, now)
+            info.last_modifier_identity = request.identity
+
+        changed = await self.engine.deployments.change(request.namespace, request.deployment_name, request.conflict_token, change)
+        response = SetWorkerDeploymentRampingVersionResponse(conflict_token=changed.conflict_token, previous_version=before.ramping_version)
+        response.previous_percentage = before.ramping_version_percentage
+        if before.ramping_deployment_version.build_id:
+            response.previous_deployment_version.CopyFrom(before.ramping_deployment_version)
+        return response
+
+    def _deployment(self, namespace: str, name: str) -> Deployment:
+        self._namespace(namespace)
+        if not name:
+            raise invalid_argument("DeploymentName is not set on request.")
+        return self.engine.deployments.find(namespace, name)
+
+
+def _build_id(version: str, build_id: str, deployment: str) -> str:
+    """The build that a request means; empty: workers without a version."""
+    if build_id or version in ("", UNVERSIONED):
+        return build_id
+    named = version.removeprefix(f"{deployment}.").removeprefix(f"{deployment}:")
+    if named == version:
+        raise invalid_argument(f"version {version} is not of the Worker Deployment {deployment}")
+    return named
+
+
+def _check_known(deployment: Deployment, build_id: str, allow_no_pollers: bool) -> None:
+    if build_id and build_id not in deployment.versions and not allow_no_pollers:
+        raise failed_precondition(f"no worker of build {build_id} has polled yet")
+
+
+def _set_current(routing: RoutingConfig, deployment: str, build_id: str) -> None:
+    routing.ClearField("current_deployment_version")
+    routing.current_version = UNVERSIONED
+    if build_id:
+        version = Version(deployment, build_id)
+        routing.current_deployment_version.CopyFrom(version.message())
+        routing.current_version = str(version)
+
+
+def _set_ramping(routing: RoutingConfig, deployment: str, build_id: str, percentage: float) -> None:
+    routing.ClearField("ramping_deployment_version")
+    routing.ramping_version = ""
+    routing.ramping_version_percentage = percentage if build_id else 0.0
+    if build_id:
+        version = Version(deployment, build_id)
+        routing.ramping_deployment_version.CopyFrom(version.message())
+        routing.ramping_version = str(version)
+
+
+def _fill_routing(info: WorkerDeploymentVersionInfo, routing: RoutingConfig) -> None:
+    build_id = info.deployment_version.build_id
+    if build_id == routing.current_deployment_version.build_id:
+        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_CURRENT
+        info.current_since_time.CopyFrom(routing.current_version_changed_time)
+    elif build_id == routing.ramping_deployment_version.build_id:
+        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING
+        info.ramping_since_time.CopyFrom(routing.ramping_version_changed_time)
+        info.ramp_percentage = routing.ramping_version_percentage
+    else:
+        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_INACTIVE
+
+
+def _info(deployment: Deployment) -> WorkerDeploymentInfo:
+    info = WorkerDeploymentInfo()
+    info.CopyFrom(deployment.info)
+    if not info.routing_config.current_version:
+        info.routing_config.current_version = UNVERSIONED
+    for known in deployment.versions.values():
+        version = WorkerDeploymentVersionInfo()
+        version.CopyFrom(known)
+        _fill_routing(version, deployment.routing)
+        info.version_summaries.add(
+            version=version.version,
+            status=version.status,
+            deployment_version=version.deployment_version,
+            create_time=version.create_time,
+            current_since_time=version.current_since_time if version.HasField("current_since_time") else None,
+            ramping_since_time=version.ramping_since_time if version.HasField("ramping_since_time") else None,
+        )
+    return info

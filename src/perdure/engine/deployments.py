@@ -1,0 +1,248 @@
+"""Worker deployments: which versions there are, which is current, and to which version's workers a task goes.
+
+A version comes into being with the first poll of one of its workers, and is kept as a record with the queues it polls; what is current
+and what is ramped up is in the record of its deployment. All of it is in memory too, since each task of a versioned queue asks.
+
+The tasks of a version wait on a queue of their own, whose name is made here; nothing else knows that name. The rule a newcomer would
+get wrong: what a task waits for may change while it waits, so it is routed again when routing changes, and when it meets a poller.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentOptions, WorkerDeploymentVersionInfo
+from temporalio.api.enums.v1 import RoutingConfigUpdateState, TaskQueueType
+
+from perdure.engine.core import Run, TaskKind
+from perdure.engine.core.times import set_ns
+from perdure.engine.core.versions import Version, version_of
+from perdure.engine.records import Conflict, Records
+from perdure.model.clock import Clock
+from perdure.model.rpc import RpcError, failed_precondition, not_found
+
+KIND = "worker_deployment"
+KIND_VERSION = "worker_deployment_version"
+MARK = "\x1d"
+"""Separates a queue's name from the version whose workers poll it."""
+UNVERSIONED = "__unversioned__"
+LISTED_MAX = 1000
+_TYPES = {TaskKind.WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskKind.ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
+
+
+class Deployment:
+    """One deployment, as it is stored."""
+
+    def __init__(self, info: WorkerDeploymentInfo, record_version: int) -> None:
+        self.info = info
+        self.record_version = record_version
+        self.versions: dict[str, WorkerDeploymentVersionInfo] = {}
+        self.version_records: dict[str, int] = {}
+
+    @property
+    def routing(self) -> RoutingConfig:
+        """What is current, and what is being ramped up."""
+        return self.info.routing_config
+
+    @property
+    def conflict_token(self) -> bytes:
+        """Changes with each change of the routing."""
+        return self.record_version.to_bytes(8, "big")
+
+
+class Polled(NamedTuple):
+    """A queue that some version's workers poll."""
+
+    namespace: str
+    name: str
+    kind: TaskKind
+
+
+class Deployments:
+    """All deployments of an engine."""
+
+    def __init__(self, records: Records, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+        self._all: dict[tuple[str, str], Deployment] = {}
+        self._pollers: dict[Polled, list[Version]] = {}
+        self.active = False
+        """There are any: only then anything is to be routed."""
+        self.on_routing: Callable[[str, set[str]], None] = lambda namespace, queues: None
+        """Told which queues' tasks may have to wait elsewhere."""
+
+    async def load(self) -> None:
+        """Reads all of them."""
+        for record in await self._records.list(KIND, None, limit=1_000_000):
+            self._all[record.namespace, record.key] = Deployment(WorkerDeploymentInfo.FromString(record.data), record.version)
+        for record in await self._records.list(KIND_VERSION, None, limit=1_000_000):
+            info = WorkerDeploymentVersionInfo.FromString(record.data)
+            deployment = self._all.get((record.namespace, info.deployment_version.deployment_name))
+            if deployment is not None:
+                self._take(record.namespace, deployment, info, record.version)
+
+    def _take(self, namespace: str, deployment: Deployment, info: WorkerDeploymentVersionInfo, record_version: int) -> None:
+        build_id = info.deployment_version.build_id
+        deployment.versions[build_id] = info
+        deployment.version_records[build_id] = record_version
+        version = Version(info.deployment_version.deployment_name, build_id)
+        for queue in info.task_queue_infos:
+            kind = TaskKind.WORKFLOW if queue.type == TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW else TaskKind.ACTIVITY
+            polled = self._pollers.setdefault(Polled(namespace, queue.name, kind), [])
+            if version not in polled:
+                polled.append(version)
+        self.active = True
+
+    # Pollers.
+
+    async def register(self, namespace: str, version: Version, kind: TaskKind, queue: str) -> str:
+        """The name of the queue that a version's worker polls in truth; the version is known, durably, when it returns."""
+        known = self._pollers.get(Polled(namespace, queue, kind))
+        while known is None or version not in known:
+            try:
+                await self._add(namespace, version, kind, queue)
+            except Conflict:
+                await self._reload(namespace, version)
+            known = self._pollers.get(Polled(namespace, queue, kind))
+        return _queue_of(queue, version)
+
+    @staticmethod
+    def polled(queue: str, options: WorkerDeploymentOptions) -> str:
+        """The name of the queue that a worker polls in truth."""
+        version = version_of(options)
+        return queue if version is None else _queue_of(queue, version)
+
+    async def _add(self, namespace: str, version: Version, kind: TaskKind, queue: str) -> None:
+        deployment = self._all.get((namespace, version.deployment))
+        if deployment is None:
+            info = WorkerDeploymentInfo(name=version.deployment)
+            set_ns(info.create_time, self._clock.now())
+            info.routing_config_update_state = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+            written = await self._records.put(KIND, namespace, version.deployment, info.SerializeToString(), expected_version=0)
+            deployment = self._all.setdefault((namespace, version.deployment), Deployment(info, written))
+        known = deployment.versions.get(version.build_id)
+        found = WorkerDeploymentVersionInfo()
+        if known is None:
+            found.version, found.deployment_name = str(version), version.deployment
+            found.deployment_version.CopyFrom(version.message())
+            set_ns(found.create_time, self._clock.now())
+        else:
+            found.CopyFrom(known)
+        found.task_queue_infos.add(name=queue, type=_TYPES[kind])
+        before = deployment.version_records.get(version.build_id, 0)
+        key = MARK.join(version)
+        record = await self._records.put(KIND_VERSION, namespace, key, found.SerializeToString(), expected_version=before)
+        self._take(namespace, deployment, found, record)
+        self.on_routing(namespace, {queue})
+
+    async def _reload(self, namespace: str, version: Version) -> None:
+        """Somebody else has written them meanwhile: two polls of a new version come at once."""
+        record = await self._records.get(KIND, namespace, version.deployment)
+        if record is None:
+            return
+        deployment = self._all.setdefault(
+            (namespace, version.deployment), Deployment(WorkerDeploymentInfo.FromString(record.data), record.version)
+        )
+        stored = await self._records.get(KIND_VERSION, namespace, MARK.join(version))
+        if stored is not None:
+            self._take(namespace, deployment, WorkerDeploymentVersionInfo.FromString(stored.data), stored.version)
+
+    # Routing.
+
+    def target(self, run: Run, kind: TaskKind, queue: str) -> Version | None:
+        """The version whose workers are to get a task of a run; None: workers that are not versioned."""
+        versions = self._pollers.get(Polled(run.queue_namespace, queue, kind))
+        versioning = run.versioning
+        if versioning is not None:
+            pinned = versioning.pinned
+            if pinned is not None and (kind is TaskKind.WORKFLOW or (versions is not None and pinned in versions)):
+                return pinned
+        if versions is None:
+            return None
+        for name in dict.fromkeys(version.deployment for version in reversed(versions)):
+            routing = self._all[run.queue_namespace, name].routing
+            build_id = routing.current_deployment_version.build_id
+            ramping = routing.ramping_deployment_version.build_id
+            if ramping and (_ramped(run.workflow_id, routing) or (versioning is not None and versioning.ramping)):
+                build_id = ramping
+            if build_id:
+                return Version(name, build_id)
+        return None
+
+    def route(self, run: Run, kind: TaskKind, queue: str) -> str:
+        """The queue where a task of a run waits in truth; the same unless its workers are versioned."""
+        version = self.target(run, kind, queue)
+        return queue if version is None else _queue_of(queue, version)
+
+    def outdated(self, run: Run) -> bool:
+        """Whether the version that did a run's last workflow task is not the one that is to do the next."""
+        versioning = run.versioning
+        return versioning is not None and self.target(run, TaskKind.WORKFLOW, run.task_queue) != versioning.version
+
+    def superseded(self, run: Run) -> bool:
+        """Whether a run that is pinned stays with a version that is not what is current for its queue."""
+        versioning = run.versioning
+        if versioning is None or versioning.version is None:
+            return False
+        deployment = self._all.get((run.queue_namespace, versioning.version.deployment))
+        if deployment is None or not deployment.routing.current_deployment_version.build_id:
+            return False
+        return deployment.routing.current_deployment_version.build_id != versioning.version.build_id
+
+    # What clients see and change.
+
+    def find(self, namespace: str, name: str) -> Deployment:
+        """A deployment.
+
+        Raises:
+            RpcError: NotFound.
+        """
+        deployment = self._all.get((namespace, name))
+        if deployment is None:
+            raise not_found(f"no Worker Deployment found with name '{name}'; does your Worker Deployment have pollers?")
+        return deployment
+
+    def names(self, namespace: str) -> list[str]:
+        """Of all deployments, in order."""
+        return sorted(name for found, name in self._all if found == namespace)
+
+    def queues(self, namespace: str, name: str) -> set[str]:
+        """That any version of a deployment polls."""
+        deployment = self.find(namespace, name)
+        return {queue.name for info in deployment.versions.values() for queue in info.task_queue_infos}
+
+    async def change(self, namespace: str, name: str, token: bytes, change: Callable[[WorkerDeploymentInfo], None]) -> Deployment:
+        """Changes a deployment's routing; durable when it returns.
+
+        Raises:
+            RpcError: NotFound; FailedPrecondition if it was changed since the token was given out.
+        """
+        deployment = self.find(namespace, name)
+        if token and token != deployment.conflict_token:
+            raise _changed()
+        info = WorkerDeploymentInfo()
+        info.CopyFrom(deployment.info)
+        change(info)
+        info.routing_config.revision_number += 1
+        try:
+            written = await self._records.put(KIND, namespace, name, info.SerializeToString(), expected_version=deployment.record_version)
+        except Conflict:
+            raise _changed() from None
+        deployment.info, deployment.record_version = info, written
+        self.on_routing(namespace, self.queues(namespace, name))
+        return deployment
+
+
+def _queue_of(queue: str, version: Version) -> str:
+    return f"{queue}{MARK}{version.deployment}{MARK}{version.build_id}"
+
+
+def _ramped(workflow_id: str, routing: RoutingConfig) -> bool:
+    """Whether a workflow is among those that the ramping version gets: the same ones as the percentage grows."""
+    return zlib.crc32(workflow_id.encode()) % 10_000 < routing.ramping_version_percentage * 100
+
+
+def _changed() -> RpcError:
+    return failed_precondition("conflict token mismatch: the Worker Deployment was changed meanwhile")

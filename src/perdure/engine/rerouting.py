@@ -1,0 +1,58 @@
+"""Tasks that wait for workers of another version than before: when a version appears, or what is current changes.
+
+The rule a newcomer would get wrong: the storage knows a task's queue only, not the version whose workers it waits for. So what stands
+on the queue itself after a restart is brought to its version's workers when the first of them polls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from perdure.engine.core import TaskKind
+from perdure.engine.deployments import MARK
+from perdure.engine.dispatch import Dispatch
+from perdure.engine.live_runs import LiveRuns
+from perdure.engine.matching import Matching, ReadyTask, TaskQueue
+from perdure.engine.placing import Placing
+from perdure.storage.contract import queue_key
+
+BATCH_MAX = 1000
+"""Tasks read from the storage at a time."""
+
+
+class Rerouting:
+    """Brings waiting tasks to where they have to wait now."""
+
+    def __init__(self, placing: Placing, matching: Matching, runs: LiveRuns, dispatch: Dispatch) -> None:
+        self._placing = placing
+        self._matching = matching
+        self._runs = runs
+        self._dispatch = dispatch
+        placing.deployments.on_routing = self.reroute
+
+    def reroute(self, namespace: str, names: set[str]) -> None:
+        """Looks at everything that waits on these queues, for whichever version."""
+        for queue in self._matching.queues():
+            key = queue.key
+            concerned = key.namespace == namespace and queue.normal_name is None and key.name.partition(MARK)[0] in names
+            if concerned and (queue.ready or queue.overflowed):
+                self._dispatch.spawn(self._empty(queue))
+
+    async def _empty(self, queue: TaskQueue) -> None:
+        tasks, queue.ready = list(queue.ready), deque()
+        if queue.overflowed and not queue.reading:
+            queue.overflowed = queue.missed = False
+            tasks += await self._read(queue)
+        for task in tasks:
+            live = await self._runs.load(task.run_id)
+            if live is not None:
+                self._placing.place(live.run, queue.key.kind, task)
+
+    async def _read(self, queue: TaskQueue) -> list[ReadyTask]:
+        name, activities = queue_key(queue.key.namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY
+        found = await self._runs.waiting(name, activities, None, BATCH_MAX)
+        tasks = [task for _, task in found]
+        while len(found) == BATCH_MAX:
+            found = await self._runs.waiting(name, activities, found[-1][0], BATCH_MAX)
+            tasks += [task for _, task in found]
+        return tasks
