@@ -15,7 +15,7 @@ from perdure.storage.sqlite import writes
 from perdure.storage.sqlite.reads import queries
 from perdure.storage.statements import FIELDS, Operation
 
-SCANS_MEANT = {"row_counts", "waiting_queues"}
+SCANS_MEANT = {"record_kinds", "row_counts", "waiting_queues"}
 """These read a whole table or index."""
 
 

@@ -19,6 +19,7 @@ from perdure.engine.calls.standalone_activities import StandaloneActivityCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.updates import UpdateCalls
+from perdure.engine.calls.visibility import VisibilityCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
 from perdure.engine.calls.workflows import WorkflowCalls
 
@@ -27,6 +28,7 @@ class Frontend(
     SystemCalls,
     NamespaceCalls,
     SearchAttributeCalls,
+    VisibilityCalls,
     WorkflowCalls,
     WorkflowTaskCalls,
     ActivityCalls,

@@ -6,6 +6,8 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
 from perdure.engine.core import Outcome, Run
 from perdure.engine.core.codes import READY
+from perdure.engine.core.describe import shown_attributes
+from perdure.engine.indexing import search_values
 from perdure.storage.contract import ActivityRow, RunRow, RunWrite, VisibilityRow, queue_key
 
 STICKY_MARK = "\x1e"
@@ -32,13 +34,17 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
         incarnation = run.held_since
     due = AT_ONCE if run.unsent else run.durable_due()
     row = RunRow(run_id, version + 1, run.status, run.next_event_id, due, queue, incarnation, run.facts())
-    visibility = visibility_row(run, run_id) if outcome.visibility_changed else None
+    visibility = search = None
+    if outcome.visibility_changed:
+        visibility = visibility_row(run, run_id)
+        if outcome.search_changed or not version:
+            search = search_values(run) if run.linked or run.search_attributes or outcome.search_changed else None
     if run.closed:
-        return RunWrite(row, version, outcome.first_event_id, outcome.history, (), (), True, True, (), visibility)
+        return RunWrite(row, version, outcome.first_event_id, outcome.history, (), (), True, True, (), visibility, search)
     changed, closed = _activities(outcome) if outcome.activities else ((), ())
     buffered = _buffered(outcome) if outcome.buffered else ()
     return RunWrite(
-        row, version, outcome.first_event_id, outcome.history, changed, closed, False, outcome.buffer_cleared, buffered, visibility
+        row, version, outcome.first_event_id, outcome.history, changed, closed, False, outcome.buffer_cleared, buffered, visibility, search
     )
 
 
@@ -76,7 +82,7 @@ def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:
         run.close_time if closed else None,
         run.next_event_id - 1 if closed else 0,
         run.history_bytes if closed else 0,
-        _attributes(run) if run.memo or run.search_attributes or run.linked else b"",
+        _attributes(run) if run.memo or run.search_attributes or run.linked or run.task_failures else b"",
     )
 
 
@@ -87,6 +93,6 @@ def _attributes(run: Run) -> bytes:
         shown.root_execution.CopyFrom(run.start.root_workflow_execution)
     for key, payload in run.memo.items():
         shown.memo.fields[key].CopyFrom(payload)
-    for key, payload in run.search_attributes.items():
+    for key, payload in shown_attributes(run).items():
         shown.search_attributes.indexed_fields[key].CopyFrom(payload)
     return shown.SerializeToString()

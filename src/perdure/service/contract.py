@@ -20,6 +20,7 @@ from perdure.service.rpcs.standalone_activities import StandaloneActivityRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.updates import UpdateRpcs
+from perdure.service.rpcs.visibility import VisibilityRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
 from perdure.service.rpcs.workflows import WorkflowRpcs
 
@@ -31,6 +32,7 @@ class WorkflowService(
     SystemRpcs,
     NamespaceRpcs,
     SearchAttributeRpcs,
+    VisibilityRpcs,
     WorkflowRpcs,
     WorkflowTaskRpcs,
     ActivityRpcs,

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from perdure.storage.run_queries import Field, Place, RunQuery, Scalar, SearchValue
+
 HISTORY_FORMAT = 1
 """Of the bytes in a history batch: 1 is a serialised `temporal.api.history.v1.History`."""
 
@@ -103,6 +105,30 @@ class RunWrite(NamedTuple):
     buffered: Sequence[tuple[int, bytes]] = ()
     """Number (rising in the run) and serialised `HistoryEvent` of each event that waits for an id."""
     visibility: VisibilityRow | None = None
+    search: Sequence[SearchValue] | None = None
+    """All values by which queries find the run from now on, in place of those before; None: they stay.
+
+    Each value once; given together with `visibility` only."""
+
+
+class RunDelete(NamedTuple):
+    """A run that goes, with all its rows; if its workflow id means this run, it means none from now on."""
+
+    run_id: bytes
+    expected_version: int
+    """The version that stands there now. A conflict if it is otherwise."""
+    namespace: str
+    workflow_id: str
+
+
+class ClosedRun(NamedTuple):
+    """A closed run, as far as its deletion asks for it."""
+
+    run_id: bytes
+    version: int
+    workflow_id: str
+    close_time: int | None
+    """None: it is open."""
 
 
 class Record(NamedTuple):
@@ -142,6 +168,8 @@ class Transaction(NamedTuple):
     current: CurrentRow | None = None
     records: Sequence[RecordWrite] = ()
     """Of each record at most one write."""
+    deletes: Sequence[RunDelete] = ()
+    """Not together with `writes` or `current`."""
 
 
 class Committed(Enum):
@@ -270,7 +298,33 @@ class WorkflowStorage(Protocol):
         ...
 
     def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
-        """Runs of a namespace in the order of their ids, which is that of their starts, after `after`."""
+        """Runs of a namespace in the order of their ids, which is that of their starts, after `after`: to look at all of them."""
+        ...
+
+    def find_runs(self, query: RunQuery, after: Place | None, limit: int) -> list[VisibilityRow]:
+        """Runs that a query asks for: the open ones, the latest start first, then the closed ones, the latest close first.
+
+        Runs of the same times come in the falling order of their ids. `after` is where the page before ended.
+        """
+        ...
+
+    def count_runs(self, query: RunQuery, group_by: Field | None) -> list[tuple[Scalar | None, int]]:
+        """How many runs a query asks for: by the values of a field (None: those without one), or all of them under None.
+
+        The largest group comes first. A field with several values counts with the first of them.
+        """
+        ...
+
+    def closed_runs(self, namespace: str, until: int, limit: int) -> list[ClosedRun]:
+        """Runs of a namespace that closed at or before `until`, the earliest first."""
+        ...
+
+    def first_close(self, namespace: str) -> int | None:
+        """When the earliest closed run of a namespace closed; None if none has."""
+        ...
+
+    def runs_of_namespace(self, namespace: str, limit: int) -> list[ClosedRun]:
+        """Some runs of a namespace, open or closed: to delete all of them."""
         ...
 
     def record(self, kind: str, namespace: str, key: str) -> Record | None:
@@ -282,6 +336,10 @@ class WorkflowStorage(Protocol):
 
         Of one namespace: those after `after_key`. Of all (None): those after the key `after_key` of `after_namespace`.
         """
+        ...
+
+    def record_kinds(self) -> list[str]:
+        """The kinds of which there are records."""
         ...
 
     def due_records(self, until: int, limit: int) -> list[Record]:

@@ -27,6 +27,10 @@ class SqlSeam(Protocol):
         """Inserts a row, or rewrites the one with the same primary key."""
         ...
 
+    def hexadecimal(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Bytes as lower case digits."""
+        ...
+
     def among(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
         """Whether a column is among the values of a parameter: one parameter, however many values."""
         ...
@@ -43,6 +47,9 @@ class SqliteSeam:
         key = [column.name for column in table.primary_key]
         changed: dict[str, Any] = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
         return insert.on_conflict_do_update(index_elements=key, set_=changed)
+
+    def hexadecimal(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return func.lower(func.hex(column))
 
     def among(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
         values = func.carray(bindparam(parameter)).table_valued("value")

@@ -15,7 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from perdure.storage.contract import ActivityRow, Committed, CurrentRow, RecordWrite, RunRow, RunWrite, Transaction, VisibilityRow
+from perdure.storage.contract import (
+    ActivityRow,
+    Committed,
+    CurrentRow,
+    RecordWrite,
+    RunDelete,
+    RunRow,
+    RunWrite,
+    Transaction,
+    VisibilityRow,
+)
+from perdure.storage.run_queries import SearchValue
 
 
 class Standing(NamedTuple):
@@ -24,6 +35,10 @@ class Standing(NamedTuple):
     versions: dict[bytes, int]
     currents: dict[tuple[str, str], bytes]
     records: dict[tuple[str, str, str], int]
+
+
+class Tangled(Exception):
+    """A run is deleted in the group in which its workflow id got another meaning: its transactions must be taken one by one."""
 
 
 class MergedCurrent(NamedTuple):
@@ -45,6 +60,7 @@ class MergedRun:
         "first_event_id",
         "parts",
         "row",
+        "search",
         "visibility",
     )
 
@@ -58,6 +74,7 @@ class MergedRun:
         self.clear_activities = False
         self.clear_buffered = False
         self.visibility: VisibilityRow | None = None
+        self.search: Sequence[SearchValue] | None = None
         self.add(first)
 
     @property
@@ -76,6 +93,8 @@ class MergedRun:
         self.buffered += write.buffered
         if write.visibility is not None:
             self.visibility = write.visibility
+        if write.search is not None:
+            self.search = write.search
 
     def _add_activities(self, write: RunWrite) -> None:
         if write.clear_activities:
@@ -93,13 +112,16 @@ class MergedRun:
 class Judgement:
     """The answers to a group, and what is to be written for those that are YES."""
 
-    __slots__ = ("answers", "currents", "record_versions", "records", "runs", "standing")
+    __slots__ = ("answers", "currents", "deletes", "record_versions", "records", "runs", "standing", "vacated")
 
     def __init__(self, standing: Standing | None) -> None:
         self.standing = standing
         self.answers: list[Committed] = []
         self.runs: dict[bytes, RunWrite | MergedRun] = {}
         self.currents: dict[tuple[str, str], MergedCurrent] = {}
+        self.deletes: dict[bytes, RunDelete] = {}
+        self.vacated: dict[tuple[str, str], set[bytes]] = {}
+        """Workflow ids of deleted runs: they mean none afterwards, if they meant one of those runs."""
         self.records: list[RecordWrite] = []
         """Not merged, since there are few: each is written in its turn."""
         self.record_versions: dict[tuple[str, str, str], int] = {}
@@ -114,6 +136,9 @@ class Judgement:
         if transaction.records and not all(map(self._record_is_expected, transaction.records)):
             self.answers.append(Committed.CONFLICT)
             return
+        if transaction.deletes and not all(map(self._run_is_there, transaction.deletes)):
+            self.answers.append(Committed.CONFLICT)
+            return
         if current is not None:
             if not self._current_is_expected(current):
                 self.answers.append(Committed.CONFLICT)
@@ -121,6 +146,8 @@ class Judgement:
             self._add_current(current)
         for record in transaction.records:
             self._add_record(record)
+        for gone in transaction.deletes:
+            self._add_delete(gone)
         for write in transaction.writes:
             self._add_run(write)
         self.answers.append(Committed.YES)
@@ -128,16 +155,42 @@ class Judgement:
     def _run_is_expected(self, write: RunWrite) -> bool:
         run_id = write.row.run_id
         known = self.runs.get(run_id)
+        if self.deletes and run_id in self.deletes:
+            return False
         if known is not None:
             return known.row.version == write.expected_version
         return self.standing is None or self.standing.versions.get(run_id, 0) == write.expected_version
+
+    def _run_is_there(self, gone: RunDelete) -> bool:
+        if gone.run_id in self.deletes:
+            return False
+        known = self.runs.get(gone.run_id)
+        if known is not None:
+            return known.row.version == gone.expected_version
+        return self.standing is None or self.standing.versions.get(gone.run_id) == gone.expected_version
 
     def _current_is_expected(self, current: CurrentRow) -> bool:
         key = current.namespace, current.workflow_id
         known = self.currents.get(key)
         if known is not None:
             return known.row.run_id == current.replaces
+        if self.vacated and key in self.vacated:
+            return self._is_vacated_for(key, current.replaces)
         return self.standing is None or self.standing.currents.get(key) == current.replaces
+
+    def _is_vacated_for(self, key: tuple[str, str], replaces: bytes | None) -> bool:
+        gone = self.vacated[key]
+        if self.standing is None:
+            return replaces not in gone
+        standing = self.standing.currents.get(key)
+        return (None if standing in gone else standing) == replaces
+
+    def _add_delete(self, gone: RunDelete) -> None:
+        key = gone.namespace, gone.workflow_id
+        if key in self.currents:
+            raise Tangled
+        self.deletes[gone.run_id] = gone
+        self.vacated.setdefault(key, set()).add(gone.run_id)
 
     def _record_is_expected(self, record: RecordWrite) -> bool:
         key = record[:3]

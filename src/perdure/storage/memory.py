@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from perdure.model.errors import StorageError, StorageLocked
 from perdure.storage.contract import (
     ActivityRow,
+    ClosedRun,
     Committed,
     CurrentRow,
     CurrentRun,
     Due,
     Record,
+    RunDelete,
     RunRow,
     RunWrite,
     StoredRun,
@@ -28,12 +31,14 @@ from perdure.storage.contract import (
     Waiting,
 )
 from perdure.storage.memory_records import MemoryRecords
+from perdure.storage.memory_visibility import Shown, counted_runs, found_runs
+from perdure.storage.run_queries import Field, Place, RunQuery, Scalar, SearchValue
 
 
 class _Kept:
     """All rows of one run."""
 
-    __slots__ = ("activities", "buffered", "history", "row", "visibility")
+    __slots__ = ("activities", "buffered", "history", "row", "search", "visibility")
 
     def __init__(self, row: RunRow) -> None:
         self.row = row
@@ -41,6 +46,7 @@ class _Kept:
         self.activities: dict[int, ActivityRow] = {}
         self.buffered: dict[int, bytes] = {}
         self.visibility: VisibilityRow | None = None
+        self.search: Sequence[SearchValue] = ()
 
     def write(self, write: RunWrite) -> None:
         self.row = write.row
@@ -55,6 +61,8 @@ class _Kept:
             self.buffered.clear()
         self.buffered.update(write.buffered)
         self.visibility = write.visibility or self.visibility
+        if write.search is not None:
+            self.search = write.search
 
     def stored(self) -> StoredRun:
         buffered = [self.buffered[number] for number in sorted(self.buffered)]
@@ -115,6 +123,8 @@ class MemoryStorage:
             self._current[current.namespace, current.workflow_id] = CurrentRun(current.run_id, current.request_id)
         for record in transaction.records:
             self._records.write(record)
+        for gone in transaction.deletes:
+            self._delete(gone)
         return Committed.YES
 
     def _is_expected(self, transaction: Transaction) -> bool:
@@ -122,13 +132,26 @@ class MemoryStorage:
             kept = self._runs.get(write.row.run_id)
             if (kept.row.version if kept else 0) != write.expected_version:
                 return False
-        if not all(map(self._records.is_expected, transaction.records)):
+        if not all(map(self._records.is_expected, transaction.records)) or not all(map(self._is_there, transaction.deletes)):
             return False
         return transaction.current is None or self._current_run_id(transaction.current) == transaction.current.replaces
 
     def _current_run_id(self, row: CurrentRow) -> bytes | None:
         current = self._current.get((row.namespace, row.workflow_id))
         return current.run_id if current else None
+
+    def _is_there(self, gone: RunDelete) -> bool:
+        kept = self._runs.get(gone.run_id)
+        return kept is not None and kept.row.version == gone.expected_version
+
+    def _delete(self, gone: RunDelete) -> None:
+        kept = self._runs.pop(gone.run_id)
+        if kept.row.due is not None:
+            del self._due[bisect_left(self._due, Due(kept.row.due, gone.run_id))]
+        key = gone.namespace, gone.workflow_id
+        current = self._current.get(key)
+        if current is not None and current.run_id == gone.run_id:
+            del self._current[key]
 
     def _write(self, write: RunWrite) -> None:
         run_id = write.row.run_id
@@ -214,6 +237,37 @@ class MemoryStorage:
         found = [row for row in rows if row and row.namespace == namespace and (after is None or row.run_id > after)]
         return sorted(found)[:limit]
 
+    def _shown(self) -> Iterable[Shown]:
+        return ((kept.visibility, kept.search) for kept in self._runs.values() if kept.visibility is not None)
+
+    def find_runs(self, query: RunQuery, after: Place | None, limit: int) -> list[VisibilityRow]:
+        self._check_open()
+        return found_runs(self._shown(), query, after, limit)
+
+    def count_runs(self, query: RunQuery, group_by: Field | None) -> list[tuple[Scalar | None, int]]:
+        self._check_open()
+        return counted_runs(self._shown(), query, group_by)
+
+    def closed_runs(self, namespace: str, until: int, limit: int) -> list[ClosedRun]:
+        runs = self.runs_of_namespace(namespace, len(self._runs))
+        found = [run for run in runs if run.close_time is not None and run.close_time <= until]
+        return sorted(found, key=lambda run: (run.close_time or 0, run.run_id))[:limit]
+
+    def first_close(self, namespace: str) -> int | None:
+        self._check_open()
+        rows = (row for row, _ in self._shown() if row.namespace == namespace)
+        return min((row.close_time for row in rows if row.close_time is not None), default=None)
+
+    def runs_of_namespace(self, namespace: str, limit: int) -> list[ClosedRun]:
+        self._check_open()
+        rows = (row for row, _ in self._shown() if row.namespace == namespace)
+        found = (ClosedRun(row.run_id, self._runs[row.run_id].row.version, row.workflow_id, row.close_time) for row in rows)
+        return list(islice(found, limit))
+
+    def record_kinds(self) -> list[str]:
+        self._check_open()
+        return self._records.kinds()
+
     def record(self, kind: str, namespace: str, key: str) -> Record | None:
         self._check_open()
         return self._records.get(kind, namespace, key)
@@ -240,6 +294,7 @@ class MemoryStorage:
             "activities": sum(len(run.activities) for run in kept),
             "buffered_events": sum(len(run.buffered) for run in kept),
             "visibility": sum(run.visibility is not None for run in kept),
+            "search_values": sum(len(run.search) for run in kept),
             "records": len(self._records),
         }
 

@@ -41,6 +41,9 @@ class MemoryRecords:
         found = (record for record in self._records.values() if record.kind == kind and namespace in (None, record.namespace))
         return sorted(record for record in found if (record.namespace, record.key) > after)[:limit]
 
+    def kinds(self) -> list[str]:
+        return sorted({kind for kind, _, _ in self._records})
+
     def due(self, until: int, limit: int) -> list[Record]:
         count = min(bisect_right(self._due, until, key=lambda entry: entry[0]), limit)
         return [self._records[kind, namespace, key] for _, kind, namespace, key in self._due[:count]]

@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from perdure.storage.contract import HISTORY_FORMAT
 from perdure.storage.dialect import AnySelect, SqlSeam, Values
-from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, records, runs, visibility
+from perdure.storage.tables import KEPT, activities, buffered_events, current_runs, history, meta, records, runs, search_values, visibility
 
 
 class Operation(IntEnum):
@@ -36,6 +36,9 @@ class Operation(IntEnum):
     NEW_RECORD = 11
     CHANGE_RECORD = 12
     DROP_RECORD = 13
+    FIND_RUN = 14
+    LOSE_RUN = 15
+    DROP_RUN = 16
 
 
 _RUN = tuple(column.name for column in runs.c)
@@ -56,6 +59,9 @@ FIELDS: Mapping[Operation, tuple[str, ...]] = {
     Operation.NEW_RECORD: _RECORD,
     Operation.CHANGE_RECORD: (*_RECORD, "expected_version"),
     Operation.DROP_RECORD: (*_RECORD_KEY, "expected_version"),
+    Operation.FIND_RUN: tuple(column.name for column in search_values.c),
+    Operation.LOSE_RUN: ("run_id",),
+    Operation.DROP_RUN: ("run_id", "expected_version", "namespace", "workflow_id"),
 }
 """The fields of each operation, in the order in which they are passed."""
 
@@ -145,6 +151,24 @@ def _drop_record(_: SqlSeam, values: Values) -> Write:
     return Write((delete(records).where(*_expected_record(values)),), guarded=True)
 
 
+def _find_run(seam: SqlSeam, values: Values) -> Write:
+    return Write((seam.upsert(search_values, values),))
+
+
+def _lose_run(_: SqlSeam, values: Values) -> Write:
+    return Write((delete(search_values).where(search_values.c.run_id == values["run_id"]),))
+
+
+def _drop_run(_: SqlSeam, values: Values) -> Write:
+    run_id = values["run_id"]
+    table = current_runs.c
+    key = table.namespace == values["namespace"], table.workflow_id == values["workflow_id"], table.run_id == run_id
+    standing = delete(runs).where(runs.c.run_id == run_id, runs.c.version == values["expected_version"])
+    parts = history, activities, buffered_events, visibility, search_values
+    others = (delete(part).where(part.c.run_id == run_id) for part in parts)
+    return Write((standing, *others, delete(current_runs).where(*key)), guarded=True)
+
+
 _BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
     Operation.START_RUN: _start_run,
     Operation.CHANGE_RUN: _change_run,
@@ -159,6 +183,9 @@ _BUILDERS: Mapping[Operation, Callable[[SqlSeam, Values], Write]] = {
     Operation.NEW_RECORD: _new_record,
     Operation.CHANGE_RECORD: _change_record,
     Operation.DROP_RECORD: _drop_record,
+    Operation.FIND_RUN: _find_run,
+    Operation.LOSE_RUN: _lose_run,
+    Operation.DROP_RUN: _drop_run,
 }
 
 
@@ -274,6 +301,33 @@ def list_runs() -> AnySelect:
     table = visibility.c
     wanted = table.namespace == bindparam("namespace"), table.run_id > bindparam("after")
     return select(visibility).where(*wanted).order_by(table.run_id).limit(bindparam("limit"))
+
+
+def closed_runs() -> AnySelect:
+    table = visibility.c
+    order = table.close_time, table.start_time, table.run_id
+    wanted = table.namespace == bindparam("namespace"), table.close_time.is_not(None), table.close_time <= bindparam("until")
+    first = select(table.run_id, table.workflow_id, table.close_time).where(*wanted).order_by(*order).limit(bindparam("limit")).subquery()
+    return select(first.c.run_id, runs.c.version, first.c.workflow_id, first.c.close_time).join(runs, runs.c.run_id == first.c.run_id)
+
+
+def first_close() -> AnySelect:
+    table = visibility.c
+    wanted = table.namespace == bindparam("namespace"), table.close_time.is_not(None)
+    return select(func.min(table.close_time).label("close_time")).where(*wanted)
+
+
+def runs_of_namespace() -> AnySelect:
+    table = visibility.c
+    wanted = select(table.run_id, table.workflow_id, table.close_time).where(table.namespace == bindparam("namespace"))
+    opened, closed = wanted.where(table.close_time.is_(None)), wanted.where(table.close_time.is_not(None))
+    some = union_all(select(opened.limit(bindparam("limit")).subquery()), select(closed.limit(bindparam("limit")).subquery())).subquery()
+    found = select(some.c.run_id, runs.c.version, some.c.workflow_id, some.c.close_time).join(runs, runs.c.run_id == some.c.run_id)
+    return found.limit(bindparam("limit"))
+
+
+def record_kinds() -> AnySelect:
+    return select(records.c.kind).distinct().order_by(records.c.kind)
 
 
 def record() -> AnySelect:

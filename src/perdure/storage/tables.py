@@ -100,6 +100,14 @@ visibility = _table(
     Column("attributes", _BYTES, nullable=False),
 )
 
+search_values = _table(
+    "search_values",
+    _key("run_id", _RUN_ID),
+    _key("name", _TEXT),
+    _key("value", _BYTES),
+    Column("namespace", _TEXT, nullable=False),
+)
+
 records = _table(
     "records",
     _key("kind", _TEXT),
@@ -116,7 +124,19 @@ Index("runs_acting", runs.c.incarnation, runs.c.due, sqlite_where=_acting, postg
 """What is due, and what a worker in the engine's process holds: one index, since every transaction of a busy run changes it."""
 _index_where_present("runs_waiting", runs.c.queue, runs.c.run_id)
 _index_where_present("activities_waiting", activities.c.queue, activities.c.run_id, activities.c.scheduled_event_id)
-Index("visibility_namespace", visibility.c.namespace, visibility.c.run_id)
+_open = visibility.c.close_time.is_(None)
+_closed = visibility.c.close_time.is_not(None)
+Index("visibility_open", visibility.c.namespace, visibility.c.start_time, visibility.c.run_id, sqlite_where=_open, postgresql_where=_open)
+Index(
+    "visibility_closed",
+    visibility.c.namespace,
+    visibility.c.close_time,
+    visibility.c.start_time,
+    visibility.c.run_id,
+    sqlite_where=_closed,
+    postgresql_where=_closed,
+)
+Index("search_values_found", search_values.c.namespace, search_values.c.name, search_values.c.value, search_values.c.run_id)
 
-KEPT = (runs, current_runs, history, activities, buffered_events, visibility, records)
+KEPT = (runs, current_runs, history, activities, buffered_events, visibility, search_values, records)
 """All tables but `meta`."""

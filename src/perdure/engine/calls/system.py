@@ -60,6 +60,7 @@ class SystemCalls(Calls):
         able.encoded_failure_attributes = True
         able.upsert_memo = True
         able.sdk_metadata = True
+        able.count_group_by_execution_status = True
         able.supports_schedules = True
         able.eager_workflow_start = True
         able.build_id_based_versioning = True

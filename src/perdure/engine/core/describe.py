@@ -6,6 +6,7 @@ stop shows CANCEL_REQUESTED only while a worker has it; and one that is paused i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from temporalio.api.common.v1 import Payload
@@ -86,11 +87,16 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
     for key, value in run.memo.items():
         info.memo.fields[key].CopyFrom(value)
     info.search_attributes.SetInParent()
-    for key, value in run.search_attributes.items():
+    for key, value in shown_attributes(run).items():
         info.search_attributes.indexed_fields[key].CopyFrom(value)
-    if run.task_failures >= limits.REPORTED_FAILURES:
-        info.search_attributes.indexed_fields[PROBLEMS].CopyFrom(_problems(run))
     return info
+
+
+def shown_attributes(run: Run) -> Mapping[str, Payload]:
+    """Its search attributes, with what the engine itself says of it."""
+    if run.task_failures < limits.REPORTED_FAILURES:
+        return run.search_attributes
+    return {**run.search_attributes, PROBLEMS: _problems(run)}
 
 
 def _problems(run: Run) -> Payload:

@@ -244,6 +244,7 @@ class Outcome:
         "new_run",
         "reply",
         "run",
+        "search_changed",
         "terminated",
         "updates",
         "visibility_changed",
@@ -277,3 +278,5 @@ class Outcome:
         """Whether there is anything to make durable."""
         self.visibility_changed = False
         """Lists show something else than before."""
+        self.search_changed = False
+        """Queries find it by something else than before."""

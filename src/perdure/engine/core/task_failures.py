@@ -111,7 +111,7 @@ def _next_attempt(tx: Transaction, task: WorkflowTask, reason: str) -> int:
     run.task_failures += 1
     run.reported_cause = reason
     if run.task_failures == limits.REPORTED_FAILURES:
-        tx.outcome.visibility_changed = True
+        tx.outcome.visibility_changed = tx.outcome.search_changed = True
     return task.attempt + 1
 
 
@@ -121,7 +121,7 @@ def succeed(tx: Transaction) -> None:
     run.close_attempted = False
     if run.task_failures:
         if run.task_failures >= limits.REPORTED_FAILURES:
-            tx.outcome.visibility_changed = True
+            tx.outcome.visibility_changed = tx.outcome.search_changed = True
         run.task_failures = 0
         run.reported_cause = ""
 

@@ -82,7 +82,7 @@ def upsert(tx: Transaction, command: Command, completed_event_id: int) -> None:
     a.search_attributes.CopyFrom(command.upsert_workflow_search_attributes_command_attributes.search_attributes)
     a.workflow_task_completed_event_id = completed_event_id
     tx.append(event)
-    tx.outcome.visibility_changed = True
+    tx.outcome.visibility_changed = tx.outcome.search_changed = True
 
 
 def check_properties(plan: Plan, command: Command) -> None:

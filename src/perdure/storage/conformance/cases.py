@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perdure.storage.conformance.find_cases import FindCases
 from perdure.storage.conformance.random_groups import RandomGroups, contents
 from perdure.storage.conformance.record_cases import RecordCases
 from perdure.storage.conformance.rows import AWKWARD, COMPLETED, NAMESPACE, QUEUE, activity, row, run_id, shown, start, step
@@ -24,7 +25,7 @@ from perdure.storage.memory import MemoryStorage
 YES, CONFLICT = Committed.YES, Committed.CONFLICT
 
 
-class StorageConformance(RecordCases):
+class StorageConformance(RecordCases, FindCases):
     """Subclass it, and say how to make the storage."""
 
     # --- what a transaction writes is what is read

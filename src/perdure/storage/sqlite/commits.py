@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import apsw
 
 from perdure.storage.contract import Committed, Transaction
-from perdure.storage.group import Standing, judge
+from perdure.storage.group import Standing, Tangled, judge
 from perdure.storage.sqlite.connections import BUSY_MS
 from perdure.storage.sqlite.database import Connection, FileWatch, array
 from perdure.storage.sqlite.errors import BadValue, translated
@@ -53,7 +53,7 @@ class Committer:
             return [Committed.FAILED] * len(group)
         try:
             answers = self._commit_as_expected(group)
-        except (*BadValue, WritesConflict) as error:
+        except (*BadValue, WritesConflict, Tangled) as error:
             return self._commit_one_by_one(group, error)
         except apsw.Error as error:
             return [self._outcome(error)] * len(group)
@@ -80,7 +80,7 @@ class Committer:
         return judgement.answers
 
     def _commit_one_by_one(self, group: Sequence[Transaction], error: Exception) -> list[Committed]:
-        """One of the group cannot be stored at all: the others are not to suffer."""
+        """One of the group cannot be stored at all, or not together with the others: they are not to suffer."""
         if len(group) > 1:
             return [answer for transaction in group for answer in self.commit([transaction])]
         _log.error("a transaction cannot be stored in %s: %s", self._path, error, exc_info=error)
@@ -89,9 +89,12 @@ class Committer:
     def _standing(self, group: Sequence[Transaction]) -> Standing:
         """What stands in the file of all that a group touches."""
         keys = {(each.current.namespace, each.current.workflow_id) for each in group if each.current is not None}
+        keys.update((gone.namespace, gone.workflow_id) for each in group for gone in each.deletes)
         records = [record for each in group for record in each.records]
         arguments = {
-            "run_ids": array({write.row.run_id for transaction in group for write in transaction.writes}),
+            "run_ids": array(
+                {write.row.run_id for each in group for write in each.writes} | {gone.run_id for each in group for gone in each.deletes}
+            ),
             "namespaces": array({namespace for namespace, _ in keys}),
             "workflow_ids": array({workflow_id for _, workflow_id in keys}),
             "kinds": array({record.kind for record in records}),

@@ -17,11 +17,13 @@ Row = list[Any]
 
 
 class PackedQuery:
-    """One or several selects, run as one statement that returns one row (`SqliteSeam.packed`): one consistent view."""
+    """One or several selects, run as one statement that returns one row (`SqliteSeam.packed`): one consistent view.
 
-    def __init__(self, *queries: AnySelect) -> None:
+    With `literals` lists of values stand in them; then all other parameters need a value, which the arguments replace."""
+
+    def __init__(self, *queries: AnySelect, literals: bool = False) -> None:
         packed = select(*(SQLITE.packed(query).scalar_subquery() for query in queries))
-        compiled = packed.compile(dialect=SQLITE.dialect)
+        compiled = packed.compile(dialect=SQLITE.dialect, compile_kwargs={"render_postcompile": literals})
         names: list[str] = getattr(compiled, "positiontup", None) or []
         self.text = str(compiled)
         self._names = names
@@ -70,6 +72,10 @@ class Queries:
         self.waiting_activities = PackedQuery(statements.waiting_activities())
         self.abandoned_runs = PackedQuery(statements.abandoned_runs())
         self.list_runs = PackedQuery(statements.list_runs())
+        self.closed_runs = PackedQuery(statements.closed_runs())
+        self.first_close = PackedQuery(statements.first_close())
+        self.runs_of_namespace = PackedQuery(statements.runs_of_namespace())
+        self.record_kinds = PackedQuery(statements.record_kinds())
         self.record = PackedQuery(statements.record())
         self.records_of_namespace = PackedQuery(statements.records_of_namespace())
         self.records_of_kind = PackedQuery(statements.records_of_kind())

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from perdure.model.errors import StorageError
 from perdure.storage.contract import (
     ActivityRow,
+    ClosedRun,
     Committed,
     CurrentRun,
     Due,
@@ -21,6 +22,8 @@ from perdure.storage.contract import (
     VisibilityRow,
     Waiting,
 )
+from perdure.storage.run_queries import Field, Place, RunQuery, Scalar
+from perdure.storage.sqlite import found_runs
 from perdure.storage.sqlite.commits import Committer
 from perdure.storage.sqlite.connections import Readers, open_writer
 from perdure.storage.sqlite.database import Connection, array
@@ -168,6 +171,25 @@ class SQLiteStorage:
 
     def list_runs(self, namespace: str, after: bytes | None, limit: int) -> list[VisibilityRow]:
         return [VisibilityRow(*row) for row in self._read(self._queries.list_runs, namespace=namespace, after=after or b"", limit=limit)[0]]
+
+    def find_runs(self, query: RunQuery, after: Place | None, limit: int) -> list[VisibilityRow]:
+        return found_runs.find_runs(self._read, query, after, limit)
+
+    def count_runs(self, query: RunQuery, group_by: Field | None) -> list[tuple[Scalar | None, int]]:
+        return found_runs.count_runs(self._read, query, group_by)
+
+    def closed_runs(self, namespace: str, until: int, limit: int) -> list[ClosedRun]:
+        return [ClosedRun(*row) for row in self._read(self._queries.closed_runs, namespace=namespace, until=until, limit=limit)[0]]
+
+    def first_close(self, namespace: str) -> int | None:
+        first: int | None = self._read(self._queries.first_close, namespace=namespace)[0][0][0]
+        return first
+
+    def runs_of_namespace(self, namespace: str, limit: int) -> list[ClosedRun]:
+        return [ClosedRun(*row) for row in self._read(self._queries.runs_of_namespace, namespace=namespace, limit=limit)[0]]
+
+    def record_kinds(self) -> list[str]:
+        return [row[0] for row in self._read(self._queries.record_kinds)[0]]
 
     def record(self, kind: str, namespace: str, key: str) -> Record | None:
         rows = self._read(self._queries.record, kind=kind, namespace=namespace, key=key)[0]

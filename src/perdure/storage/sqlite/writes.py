@@ -104,10 +104,14 @@ def rows_of(judgement: Judgement) -> Rows:
         rows += (kind, *row, write.expected_version, write.first_event_id, write.history or None, *_RUN_PAD)
         if write.visibility is not None:
             rows += (_SHOW, *write.visibility, *_SHOW_PAD)
+        if write.search is not None:
+            _add_search(rows, write)
         if isinstance(write, MergedRun):
             _add_merged(rows, row.run_id, write)
         else:
             _add_single(rows, row.run_id, write)
+    for gone in judgement.deletes.values():
+        _add(rows, Operation.DROP_RUN, *gone)
     for current in judgement.currents.values():
         _add_current(rows, current)
     for record in judgement.records:
@@ -136,6 +140,14 @@ def _add_merged(rows: Rows, run_id: bytes, write: MergedRun) -> None:
             rows += (_PUT, run_id, *activity, *_PUT_PAD)
     if write.clear_buffered or write.buffered:
         _add_buffered(rows, run_id, write.clear_buffered, write.buffered)
+
+
+def _add_search(rows: Rows, write: RunWrite | MergedRun) -> None:
+    run_id, shown = write.row.run_id, write.visibility
+    if write.expected_version:
+        _clear(rows, Operation.LOSE_RUN, run_id)
+    for name, value in write.search or ():
+        _add(rows, Operation.FIND_RUN, run_id, name, value, shown.namespace if shown else "")
 
 
 def _add_buffered(rows: Rows, run_id: bytes, clear: bool, buffered: Iterable[tuple[int, bytes]]) -> None:
