@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, Poll
 from perdure.engine.batches import Batches
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
+from perdure.engine.deletions import Deletions
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.deployments import Deployments
 from perdure.engine.dispatch import Dispatch
@@ -38,6 +39,7 @@ from perdure.engine.records import Records
 from perdure.engine.recovery import recover
 from perdure.engine.rerouting import Rerouting
 from perdure.engine.resets import Resets
+from perdure.engine.retention import Retention
 from perdure.engine.schedules import Schedules
 from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
@@ -90,6 +92,8 @@ class Engine:
             self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing
         )
         self.record_timers = RecordTimers(clock, self.records)
+        self.deletions = Deletions(self.runs, self.transactions, self.committer, self.records, self.record_timers, self.timers, clock)
+        self.retention = Retention(clock, self.namespaces, self.reader, self.records, self.deletions)
         actions = Actions(self.starts, self.runs, self.transactions, clock)
         self.schedules = Schedules(self.records, self.record_timers, self.runs, actions, self.namespaces, clock)
         service = partial(self.frontend, in_process=True)
@@ -158,6 +162,7 @@ class Engine:
         self.updates.close()
         await self.timers.close()
         await self.record_timers.close()
+        await self.retention.close()
         await self.schedules.close()
         await self.dispatch.close()
         await self.deliveries.close()
@@ -195,6 +200,7 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
         await recover(engine)
         engine.record_timers.open()
         engine.schedules.open()
+        engine.retention.open()
     except BaseException:
         await engine.close()
         raise

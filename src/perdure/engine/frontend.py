@@ -10,6 +10,7 @@ from __future__ import annotations
 from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
 from perdure.engine.calls.batches import BatchCalls
+from perdure.engine.calls.deletion import DeletionCalls
 from perdure.engine.calls.deployments import DeploymentCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.operations import OperationCalls
@@ -29,6 +30,7 @@ class Frontend(
     NamespaceCalls,
     SearchAttributeCalls,
     VisibilityCalls,
+    DeletionCalls,
     WorkflowCalls,
     WorkflowTaskCalls,
     ActivityCalls,

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from perdure.service.rpcs.activities import ActivityRpcs
 from perdure.service.rpcs.activity_control import ActivityControlRpcs
 from perdure.service.rpcs.batches import BatchRpcs
+from perdure.service.rpcs.deletion import DeletionRpcs
 from perdure.service.rpcs.deployments import DeploymentRpcs
 from perdure.service.rpcs.namespaces import NamespaceRpcs
 from perdure.service.rpcs.operations import OperationRpcs
@@ -33,6 +34,7 @@ class WorkflowService(
     NamespaceRpcs,
     SearchAttributeRpcs,
     VisibilityRpcs,
+    DeletionRpcs,
     WorkflowRpcs,
     WorkflowTaskRpcs,
     ActivityRpcs,
