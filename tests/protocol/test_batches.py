@@ -130,6 +130,29 @@ async def test_unpause_activities_of_workflows_that_have_none_changes_nothing(cl
     assert job.complete_operation_count + job.failure_operation_count == 2
 
 
+async def test_terminate_all_that_a_query_finds(client: Client) -> None:
+    executions = await started(client, 250)
+    query = "ExecutionStatus = 'Running' AND WorkflowId != 'w7'"
+    request = StartBatchOperationRequest(namespace="default", job_id="job", reason="a test", visibility_query=query)
+    request.termination_operation.SetInParent()
+    request.max_operations_per_second = 1000
+    await client.workflow_service.start_batch_operation(request)
+    job = await ended(client)
+    assert (job.total_operation_count, job.complete_operation_count, job.failure_operation_count) == (249, 249, 0)
+    assert job.query == query
+    running = [each.id async for each in client.list_workflows("ExecutionStatus = 'Running'")]
+    assert running == ["w7"]
+    assert len(executions) == 250
+
+
+async def test_query_that_cannot_be_read_is_refused(client: Client) -> None:
+    request = StartBatchOperationRequest(namespace="default", job_id="job", reason="a test", visibility_query="Shape ~ 'round'")
+    request.termination_operation.SetInParent()
+    with pytest.raises(RPCError) as refusal:
+        await client.workflow_service.start_batch_operation(request)
+    assert refusal.value.status is RPCStatusCode.INVALID_ARGUMENT
+
+
 async def test_job_is_stopped_and_listed(client: Client, executions: list[WorkflowExecution]) -> None:
     await start(client, executions, "slow", termination_operation=BatchOperationTermination(), max_operations_per_second=0.5)
     await start(client, executions[:1], "quick", signal_operation=BatchOperationSignal(signal="end"))

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import CountSchedulesRequest, ListScheduleMatchingTimesRequest
 from temporalio.client import (
     Client,
@@ -32,7 +34,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
     WorkflowExecutionStatus,
 )
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -433,6 +435,54 @@ async def test_list_shows_schedules_page_by_page(rig: Rig) -> None:
     assert len(found[3].info.next_action_times) == 5
     count = await rig.client.workflow_service.count_schedules(CountSchedulesRequest(namespace="default"))
     assert count.count == 5
+
+
+COLOUR = SearchAttributeKey.for_keyword("Colour")
+QUERIES = [
+    ("", [0, 1, 2, 3]),
+    ("Colour = 'red'", [1, 3]),
+    ("Colour != 'red' OR Colour IS NULL", [0, 2]),
+    ("ScheduleId = 's2'", [2]),
+    ("ScheduleId IN ('s1', 's3') AND NOT TemporalSchedulePaused = true", [1]),
+    ("TemporalSchedulePaused = true", [3]),
+    ("ScheduleId STARTS_WITH 's'", [0, 1, 2, 3]),
+    ("WorkflowType = 'nothing'", []),
+]
+
+
+async def test_list_and_count_by_query(rig: Rig) -> None:
+    added = AddSearchAttributesRequest(namespace="default", search_attributes={"Colour": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD})
+    await rig.client.operator_service.add_search_attributes(added)
+    for number in range(4):
+        colour = TypedSearchAttributes([SearchAttributePair(COLOUR, "red" if number % 2 else "blue")] if number else [])
+        await rig.create(schedule_id=f"s{number}", search_attributes=colour, state=ScheduleState(paused=number == 3))
+    for query, numbers in QUERIES:
+        found = [each.id async for each in await rig.client.list_schedules(query, page_size=1)]
+        assert found == [f"s{number}" for number in numbers], query
+        count = await rig.client.workflow_service.count_schedules(CountSchedulesRequest(namespace="default", query=query))
+        assert count.count == len(numbers)
+    assert [each async for each in rig.client.list_workflows()] == []
+    with pytest.raises(RPCError) as refusal:
+        [each async for each in await rig.client.list_schedules("Shape = 'round'")]
+    assert refusal.value.status is RPCStatusCode.INVALID_ARGUMENT
+
+
+async def test_search_attributes_are_kept_replaced_and_refused(rig: Rig) -> None:
+    added = AddSearchAttributesRequest(namespace="default", search_attributes={"Colour": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD})
+    await rig.client.operator_service.add_search_attributes(added)
+    handle = await rig.create(search_attributes=TypedSearchAttributes([SearchAttributePair(COLOUR, "red")]))
+    assert (await handle.describe()).typed_search_attributes[COLOUR] == "red"
+    await handle.update(lambda told: ScheduleUpdate(told.description.schedule))
+    assert (await handle.describe()).typed_search_attributes[COLOUR] == "red"
+    blue = TypedSearchAttributes([SearchAttributePair(COLOUR, "blue")])
+    await handle.update(lambda told: ScheduleUpdate(told.description.schedule, search_attributes=blue))
+    assert (await handle.describe()).typed_search_attributes[COLOUR] == "blue"
+    await handle.update(lambda told: ScheduleUpdate(told.description.schedule, search_attributes=TypedSearchAttributes.empty))
+    assert not (await handle.describe()).search_attributes
+    shape = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("Shape"), "round")])
+    with pytest.raises(RPCError) as refusal:
+        await rig.create(schedule_id="other", search_attributes=shape)
+    assert refusal.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 async def test_matching_times(rig: Rig) -> None:

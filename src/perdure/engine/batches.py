@@ -18,7 +18,13 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import BatchOperationState, ResourceExhaustedCause
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, StartBatchOperationRequest
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
+    ResetWorkflowExecutionRequest,
+    StartBatchOperationRequest,
+)
 
 from perdure.engine.core.batch_operations import BatchJob, call_for, check, decode, named, new_job, operation_of, reset_point
 from perdure.engine.history_reads import HistoryReads
@@ -194,10 +200,20 @@ class Batches:
             await self._records.delete(KIND, record.namespace, record.key, expected_version=record.version)
 
     async def _total(self, request: StartBatchOperationRequest) -> int:
-        return len(named(request))
+        if not request.visibility_query:
+            return len(named(request))
+        counted = CountWorkflowExecutionsRequest(namespace=request.namespace, query=request.visibility_query)
+        total: int = (await self._service().count_workflow_executions(counted)).count
+        return total
 
     async def _page(self, job: BatchJob) -> Page:
-        return Page(named(job.start)[job.done : job.done + PAGE_EXECUTIONS], b"")
+        start = job.start
+        if not start.visibility_query:
+            return Page(named(start)[job.done : job.done + PAGE_EXECUTIONS], b"")
+        request = ListWorkflowExecutionsRequest(namespace=start.namespace, query=start.visibility_query, page_size=PAGE_EXECUTIONS)
+        request.next_page_token = job.page_token
+        found: ListWorkflowExecutionsResponse = await self._service().list_workflow_executions(request)
+        return Page([info.execution for info in found.executions], found.next_page_token)
 
     async def _do_each(self, record: Record, job: BatchJob, executions: Sequence[WorkflowExecution], again: bool) -> None:
         """Does it to each, some at a time, no faster than the job's rate."""

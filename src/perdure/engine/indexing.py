@@ -7,7 +7,10 @@ type does not find the values of the old one.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
+
+from temporalio.api.common.v1 import Payload
 
 from perdure.engine.core import Run
 from perdure.engine.core.describe import shown_attributes
@@ -40,13 +43,7 @@ def hexadecimal(run_id: str) -> str:
 
 def search_values(run: Run) -> list[SearchValue]:
     """All values by which a run is found."""
-    found: dict[SearchValue, None] = {}
-    for name, payload in shown_attributes(run).items():
-        kind = type_of(name, payload)
-        if kind is None:
-            continue
-        for value in _indexed(values(payload, kind), kind):
-            found[SearchValue(stored_name(name, kind), encoded(value))] = None
+    found = dict.fromkeys(attribute_values(shown_attributes(run)))
     started = run.start
     if started.HasField("parent_workflow_execution"):
         parent, root = started.parent_workflow_execution, started.root_workflow_execution
@@ -55,6 +52,16 @@ def search_values(run: Run) -> list[SearchValue]:
         found[SearchValue(ROOT_WORKFLOW, encoded(root.workflow_id))] = None
         found[SearchValue(ROOT_RUN, encoded(hexadecimal(root.run_id)))] = None
     return list(found)
+
+
+def attribute_values(attributes: Mapping[str, Payload]) -> list[SearchValue]:
+    """The values of search attributes, as they are found."""
+    found: list[SearchValue] = []
+    for name, payload in attributes.items():
+        kind = type_of(name, payload)
+        if kind is not None:
+            found.extend(SearchValue(stored_name(name, kind), encoded(value)) for value in _indexed(values(payload, kind), kind))
+    return found
 
 
 def _indexed(found: list[Value], kind: int) -> list[Value]:

@@ -28,6 +28,7 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core.schedules import policies, requests
 from perdure.engine.core.schedules.state import ScheduleState
 from perdure.engine.core.times import set_ns, timestamp, to_ns
+from perdure.engine.schedules.queries import schedule_filter
 from perdure.model.ids import new_run_id
 
 PAGE_MAX = 1000
@@ -140,9 +141,10 @@ class ScheduleCalls(Calls):
         policies.advance(state, now)
 
     async def _found(self, namespace: str, query: str, after: str) -> AsyncIterator[ScheduleState]:
+        wanted = schedule_filter(query, self.engine.namespaces.get(namespace).attributes)
         while True:
             states = await self.engine.schedules.list(namespace, after or None, PAGE_MAX)
-            for state in states:
+            for state in filter(wanted, states):
                 yield state
             if len(states) < PAGE_MAX:
                 return
