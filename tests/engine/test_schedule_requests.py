@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
-from temporalio.api.schedule.v1 import ScheduleSpec
+from temporalio.api.schedule.v1 import BackfillRequest, ScheduleSpec
 from temporalio.api.workflowservice.v1 import (
     CountSchedulesRequest,
     CreateScheduleRequest,
@@ -131,5 +131,10 @@ async def test_what_cannot_be_meant_is_refused() -> None:
         assert "action" in await _refused(b, wrong)
         assert await _refused(b, schedule(), request_id="") == "RequestId is not set on request."
         assert await _refused(b, schedule(), schedule_id="") == "ScheduleId is not set on request."
+        many = [BackfillRequest(start_time=stamp("2020-01-01T00:00:00"), end_time=stamp("2021-01-01T00:00:00"))] * 101
+        await b.create(schedule())
+        with pytest.raises(RpcError, match="limit") as refusal:
+            await b.patch(backfill_request=many)
+        assert refusal.value.code is StatusCode.RESOURCE_EXHAUSTED
         with pytest.raises(RpcError, match="1000 bytes"):
             await b.patch(pause="p" * 1001)

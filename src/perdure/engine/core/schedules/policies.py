@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
+from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy as Overlap
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.failure.v1 import Failure
@@ -22,6 +23,7 @@ from perdure.engine.core.schedules.fields import InvalidSpec
 from perdure.engine.core.schedules.spec import ActionTime, CompiledSpec, compiled
 from perdure.engine.core.schedules.state import Action, Backfill, ScheduleState
 from perdure.engine.core.times import SECOND, set_ns, to_ns
+from perdure.model.rpc import resource_exhausted
 
 BUFFER_MAX: Final = 1000
 """Actions that wait; a further one is dropped and counted."""
@@ -31,6 +33,8 @@ BACKFILLED_AT_ONCE_MAX: Final = 10
 """Actions of backfills in one step."""
 BACKFILL_BUFFER_MAX: Final = BUFFER_MAX // 2
 """Of the buffer, for backfills."""
+BACKFILLS_MAX: Final = 100
+"""That go on at a time; a patch that asks for more is refused."""
 RECENT_ACTIONS_MAX: Final = 10
 CATCHUP_DEFAULT: Final = 365 * 86_400 * SECOND
 CATCHUP_MIN: Final = 10 * SECOND
@@ -289,11 +293,20 @@ def update(state: ScheduleState, schedule: Schedule, now: int) -> None:
 
 
 def patch(state: ScheduleState, request: SchedulePatch, now: int) -> None:
-    """Triggers, backfills, pauses, unpauses. Call `advance` before, so that what came until now is judged as things stood."""
+    """Triggers, backfills, pauses, unpauses. Call `advance` before, so that what came until now is judged as things stood.
+
+    Raises:
+        RpcError: RESOURCE_EXHAUSTED, if too many backfills go on.
+    """
     if request.HasField("trigger_immediately"):
         trigger = request.trigger_immediately
         when = to_ns(trigger.scheduled_time) if trigger.HasField("scheduled_time") else now
         _wait(state, when, when, trigger.overlap_policy, manual=True)
+    if len(state.backfills) + len(request.backfill_request) > BACKFILLS_MAX:
+        cause = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
+        raise resource_exhausted(
+            f"schedule {state.schedule_id!r} has {len(state.backfills)} backfills that go on; {BACKFILLS_MAX} are the limit", cause
+        )
     for backfill in request.backfill_request:
         state.backfills.append(Backfill(to_ns(backfill.start_time) - 1, to_ns(backfill.end_time), backfill.overlap_policy))
     own = state.schedule.state

@@ -102,6 +102,10 @@ class CompiledSpec:
         self._first = -(-to_ns(spec.start_time) // _SECOND) if spec.HasField("start_time") else 0
         self._last = to_ns(spec.end_time) // _SECOND if spec.HasField("end_time") else _TIME_MAX
         self._jitter = to_ns(spec.jitter)
+        self._asked: tuple[int, int] = (0, 0)
+        """The last answer, and from where on it is the same."""
+        self._none_after = _TIME_MAX
+        """From where on there is no time any more, as far as is known."""
 
     def next(self, after: int, seed: str) -> ActionTime | None:
         """The first action whose nominal time is after `after` (nanoseconds), with the jitter that `seed` gives; None if there is none."""
@@ -113,6 +117,17 @@ class CompiledSpec:
 
     def next_second(self, after: int) -> int | None:
         """The first nominal time after `after`, both in seconds."""
+        begin, answer = self._asked
+        if begin <= after < answer:
+            return answer
+        found = self._search(after) if after < self._none_after else None
+        if found is None:
+            self._none_after = min(self._none_after, after)
+        else:
+            self._asked = after, found
+        return found
+
+    def _search(self, after: int) -> int | None:
         after = max(after, self._first - 1)
         for _ in range(EXCLUDED_STRETCHES_MAX):
             found = self._next_included(after)
