@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import TerminateWorkflowExecutionRequest
 from tests.engine.faulty_storage import FaultyStorage
 from tests.engine.scheduling import ALLOW_ALL, BUFFER_ALL, CANCEL_OTHER, MINUTE, TERMINATE_OTHER, Bench, bench, schedule
 
-from perdure.model.rpc import RpcError
+from perdure.model.rpc import RpcError, StatusCode
 from perdure.storage import MemoryStorage
 from perdure.storage.contract import Committed, Transaction
 from perdure.testing import ManualClock
@@ -155,3 +155,20 @@ async def test_chain_that_goes_on_as_another_run_is_the_same_action() -> None:
         await b.service.terminate_workflow_execution(request)
         await b.clock.advance(0)
         assert not await b.running()
+
+
+async def test_schedule_whose_record_cannot_be_read_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    memory, clock = MemoryStorage(), ManualClock()
+    async with bench(memory, clock) as b:
+        await b.create(schedule())
+        await b.create(schedule(workflow_id="other"), "other")
+        record = memory.record("schedule", "default", "s")
+        assert record is not None
+        await b.engine.records.put("schedule", "default", "s", b"\xff" * 20, expected_version=record.version, due=record.due)
+        await clock.advance(3 * MINUTE)
+        assert (await b.describe("other")).info.action_count == 1
+        with pytest.raises(RpcError) as broken:
+            await b.describe()
+        assert broken.value.code is StatusCode.INTERNAL
+    # It is tried again each second, and no more often.
+    assert 100 < sum("Handling schedule s failed" in line.message for line in caplog.records) < 140

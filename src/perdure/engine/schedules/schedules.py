@@ -28,7 +28,7 @@ from perdure.engine.record_timers import RecordTimers
 from perdure.engine.records import Conflict, Records
 from perdure.engine.schedules.actions import Actions
 from perdure.engine.schedules.chains import chain_end
-from perdure.engine.transactions import StaleRun
+from perdure.engine.transactions import StaleRun, settle
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError, unavailable
@@ -154,7 +154,11 @@ class Schedules:
     # Steps.
 
     async def step(self, namespace: str, schedule_id: str) -> None:
-        """Returns when a step has been taken that began after this call, or has failed and will be tried again."""
+        """Returns when a step has been taken that began after this call, or has failed and will be tried again.
+
+        Raises:
+            Exception: what is wrong with the schedule, if it cannot be taken at all.
+        """
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wanted(namespace, schedule_id).waiting.append(taken)
         await taken
@@ -181,8 +185,9 @@ class Schedules:
                     steps.wanted = True
                 steps.tell()
                 await asyncio.sleep(0)  # a step of a storage in memory waits for nothing: others have their turn
-        except Exception:
+        except Exception as error:  # the record cannot be read, or the core broke: whoever waits is told
             logger.exception("Schedule %s cannot act", schedule_id)
+            steps.tell(error)
         finally:
             del self._steps[namespace, schedule_id]
             steps.told += steps.waiting
@@ -252,11 +257,17 @@ class Schedules:
                 await self._clock.sleep_until(self._clock.now() + RETRY_SECONDS * 1_000_000_000)
                 continue
             for record in found:
-                if decode(record.namespace, record.key, record.data).info.running_workflows:
-                    await self.step(record.namespace, record.key)
+                await self._look_after(record)
             if len(found) < READ_TOGETHER:
                 return
             namespace, key = found[-1].namespace, found[-1].key
+
+    async def _look_after(self, record: Record) -> None:
+        try:
+            if decode(record.namespace, record.key, record.data).info.running_workflows:
+                await self.step(record.namespace, record.key)
+        except Exception:
+            logger.exception("Schedule %s cannot be looked after", record.key)
 
 
 def _says_as_much(record: Record, state: ScheduleState) -> bool:
@@ -291,9 +302,8 @@ class _Steps:
         self.told: list[asyncio.Future[None]] = []
         """Who waits for the one under way."""
 
-    def tell(self) -> None:
-        """The step under way has been taken."""
+    def tell(self, error: Exception | None = None) -> None:
+        """The step under way has been taken, or cannot be."""
         for future in self.told:
-            if not future.done():
-                future.set_result(None)
+            settle(future, error)
         self.told = []
