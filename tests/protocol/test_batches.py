@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from temporalio.api.batch.v1 import (
     BatchOperationTermination,
     BatchOperationUnpauseActivities,
 )
-from temporalio.api.common.v1 import ResetOptions, WorkflowExecution
-from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType
+from temporalio.api.common.v1 import Execution, ResetOptions, WorkflowExecution
+from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, ExecutionType
 from temporalio.api.workflowservice.v1 import (
     DescribeBatchOperationRequest,
     DescribeBatchOperationResponse,
@@ -24,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     StartBatchOperationRequest,
     StopBatchOperationRequest,
 )
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import ActivityExecutionStatus, Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.protocol.test_schedules import QUEUE, Job, eventually
@@ -130,6 +131,21 @@ async def test_unpause_activities_of_workflows_that_have_none_changes_nothing(cl
     assert job.complete_operation_count + job.failure_operation_count == 2
 
 
+async def test_activities_without_a_workflow_are_terminated(client: Client) -> None:
+    handles = [
+        await client.start_activity("Any", id=f"a{n}", task_queue=QUEUE, start_to_close_timeout=timedelta(minutes=1)) for n in range(3)
+    ]
+    request = StartBatchOperationRequest(namespace="default", job_id="job", reason="a test")
+    for handle in handles:
+        request.target_executions.add(type=ExecutionType.EXECUTION_TYPE_ACTIVITY, business_id=handle.id)
+    request.terminate_activities_operation.SetInParent()
+    await client.workflow_service.start_batch_operation(request)
+    job = await ended(client)
+    assert job.operation_type == BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_ACTIVITY
+    assert (job.complete_operation_count, job.failure_operation_count) == (3, 0)
+    assert {(await handle.describe()).status for handle in handles} == {ActivityExecutionStatus.TERMINATED}
+
+
 async def test_terminate_all_that_a_query_finds(client: Client) -> None:
     executions = await started(client, 250)
     query = "ExecutionStatus = 'Running' AND WorkflowId != 'w7'"
@@ -199,6 +215,7 @@ async def test_job_goes_on_after_a_restart(tmp_path: Path) -> None:
         ({"visibility_query": "WorkflowType = 'Job'"}, RPCStatusCode.INVALID_ARGUMENT),
         ({"signal_operation": BatchOperationSignal()}, RPCStatusCode.INVALID_ARGUMENT),
         ({"termination_operation": None}, RPCStatusCode.INVALID_ARGUMENT),
+        ({"executions": [], "target_executions": [Execution(type=2, business_id="a")]}, RPCStatusCode.INVALID_ARGUMENT),  # type: ignore[arg-type]
         ({"namespace": "elsewhere"}, RPCStatusCode.NOT_FOUND),
     ],
 )

@@ -19,9 +19,10 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import BatchOperationState, ResourceExhaustedCause
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.workflowservice.v1 import (
+    CountActivityExecutionsRequest,
     CountWorkflowExecutionsRequest,
+    ListActivityExecutionsRequest,
     ListWorkflowExecutionsRequest,
-    ListWorkflowExecutionsResponse,
     ResetWorkflowExecutionRequest,
     StartBatchOperationRequest,
 )
@@ -96,8 +97,10 @@ class Batches:
         """
         check(request)
         operation = operation_of(request)
-        if not hasattr(self._service(), operation.rpc):
-            raise unimplemented(f"this engine cannot {operation.rpc.replace('_', ' ')}")
+        needed = [operation.rpc, "list_activity_executions"] if operation.of_activities and request.visibility_query else [operation.rpc]
+        for rpc in needed:
+            if not hasattr(self._service(), rpc):
+                raise unimplemented(f"this engine cannot {rpc.replace('_', ' ')}")
         running = [job for job in await self._jobs(request.namespace) if job.running]
         if len(running) >= JOBS_RUNNING_MAX:
             cause = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
@@ -202,18 +205,26 @@ class Batches:
     async def _total(self, request: StartBatchOperationRequest) -> int:
         if not request.visibility_query:
             return len(named(request))
-        counted = CountWorkflowExecutionsRequest(namespace=request.namespace, query=request.visibility_query)
-        total: int = (await self._service().count_workflow_executions(counted)).count
+        namespace, query = request.namespace, request.visibility_query
+        if operation_of(request).of_activities:
+            counted = await self._service().count_activity_executions(CountActivityExecutionsRequest(namespace=namespace, query=query))
+        else:
+            counted = await self._service().count_workflow_executions(CountWorkflowExecutionsRequest(namespace=namespace, query=query))
+        total: int = counted.count
         return total
 
     async def _page(self, job: BatchJob) -> Page:
         start = job.start
         if not start.visibility_query:
             return Page(named(start)[job.done : job.done + PAGE_EXECUTIONS], b"")
-        request = ListWorkflowExecutionsRequest(namespace=start.namespace, query=start.visibility_query, page_size=PAGE_EXECUTIONS)
-        request.next_page_token = job.page_token
-        found: ListWorkflowExecutionsResponse = await self._service().list_workflow_executions(request)
-        return Page([info.execution for info in found.executions], found.next_page_token)
+        fields: dict[str, Any] = {"namespace": start.namespace, "query": start.visibility_query, "next_page_token": job.page_token}
+        if operation_of(start).of_activities:
+            found = await self._service().list_activity_executions(ListActivityExecutionsRequest(**fields, page_size=PAGE_EXECUTIONS))
+            named_by = [WorkflowExecution(workflow_id=info.activity_id, run_id=info.run_id) for info in found.executions]
+        else:
+            found = await self._service().list_workflow_executions(ListWorkflowExecutionsRequest(**fields, page_size=PAGE_EXECUTIONS))
+            named_by = [info.execution for info in found.executions]
+        return Page(named_by, found.next_page_token)
 
     async def _do_each(self, record: Record, job: BatchJob, executions: Sequence[WorkflowExecution], again: bool) -> None:
         """Does it to each, some at a time, no faster than the job's rate."""

@@ -18,16 +18,19 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Execution, WorkflowExecution
-from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, ResetType
+from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, ExecutionType, ResetType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
+    DeleteActivityExecutionRequest,
     DeleteWorkflowExecutionRequest,
     DescribeBatchOperationResponse,
+    RequestCancelActivityExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
     ResetWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartBatchOperationRequest,
+    TerminateActivityExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
     UpdateActivityOptionsRequest,
@@ -59,6 +62,11 @@ class Operation(NamedTuple):
     rpc: str
     """What it does to each execution."""
 
+    @property
+    def of_activities(self) -> bool:
+        """It is done to activities without a workflow."""
+        return self.rpc.endswith("activity_execution")
+
 
 OPERATIONS: Final = {
     "termination_operation": Operation(BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE, "terminate_workflow_execution"),
@@ -74,6 +82,9 @@ OPERATIONS: Final = {
     "update_activity_options_operation": Operation(
         BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_ACTIVITY_OPTIONS, "update_activity_options"
     ),
+    "cancel_activities_operation": Operation(BatchOperationType.BATCH_OPERATION_TYPE_CANCEL_ACTIVITY, "request_cancel_activity_execution"),
+    "terminate_activities_operation": Operation(BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_ACTIVITY, "terminate_activity_execution"),
+    "delete_activities_operation": Operation(BatchOperationType.BATCH_OPERATION_TYPE_DELETE_ACTIVITY, "delete_activity_execution"),
 }
 
 
@@ -135,8 +146,9 @@ def new_job(request: StartBatchOperationRequest, total: int, now: int) -> BatchJ
     shown.identity = getattr(_options(request), "identity", "")
     shown.state = RUNNING
     shown.total_operation_count = total
+    kind = _kind(operation_of(request))
     for execution in named(request):
-        shown.executions.append(Execution(business_id=execution.workflow_id, run_id=execution.run_id))
+        shown.executions.append(Execution(type=kind, business_id=execution.workflow_id, run_id=execution.run_id))
     set_ns(shown.start_time, now)
     return job
 
@@ -163,6 +175,9 @@ def check(request: StartBatchOperationRequest) -> None:
     if not all(execution.workflow_id for execution in executions):
         raise invalid_argument("WorkflowId is not set on request.")
     operation = operation_of(request)
+    kind = _kind(operation)
+    if any((target.type or kind) != kind for target in request.target_executions) or (operation.of_activities and request.executions):
+        raise invalid_argument("the operation does not fit the type of the executions")
     if operation.rpc == "signal_workflow_execution" and not request.signal_operation.signal:
         raise invalid_argument("SignalName is not set on request.")
 
@@ -179,8 +194,12 @@ def operation_of(request: StartBatchOperationRequest) -> Operation:
     return operation
 
 
+def _kind(operation: Operation) -> ExecutionType.ValueType:
+    return ExecutionType.EXECUTION_TYPE_ACTIVITY if operation.of_activities else ExecutionType.EXECUTION_TYPE_WORKFLOW
+
+
 def named(request: StartBatchOperationRequest) -> list[WorkflowExecution]:
-    """The executions that a request names one by one."""
+    """The executions that a request names one by one; of an activity its id stands for the workflow's."""
     targets = [WorkflowExecution(workflow_id=target.business_id, run_id=target.run_id) for target in request.target_executions]
     return [*request.executions, *targets]
 
@@ -301,6 +320,32 @@ def _update_activity_options(start: StartBatchOperationRequest, execution: Workf
     )
 
 
+def _cancel_activity(start: StartBatchOperationRequest, execution: WorkflowExecution, own: Any) -> Message:
+    return RequestCancelActivityExecutionRequest(
+        namespace=start.namespace,
+        activity_id=execution.workflow_id,
+        run_id=execution.run_id,
+        identity=own.identity,
+        request_id=_request_id(start, execution),
+        reason=own.reason or start.reason,
+    )
+
+
+def _terminate_activity(start: StartBatchOperationRequest, execution: WorkflowExecution, own: Any) -> Message:
+    return TerminateActivityExecutionRequest(
+        namespace=start.namespace,
+        activity_id=execution.workflow_id,
+        run_id=execution.run_id,
+        identity=own.identity,
+        request_id=_request_id(start, execution),
+        reason=own.reason or start.reason,
+    )
+
+
+def _delete_activity(start: StartBatchOperationRequest, execution: WorkflowExecution, own: Any) -> Message:
+    return DeleteActivityExecutionRequest(namespace=start.namespace, activity_id=execution.workflow_id, run_id=execution.run_id)
+
+
 _Builder: TypeAlias = Callable[[StartBatchOperationRequest, WorkflowExecution, Any], Message]
 _BUILDERS: Final[Mapping[str, _Builder]] = {
     "terminate_workflow_execution": _terminate,
@@ -312,6 +357,9 @@ _BUILDERS: Final[Mapping[str, _Builder]] = {
     "unpause_activity": _unpause_activities,
     "reset_activity": _reset_activities,
     "update_activity_options": _update_activity_options,
+    "request_cancel_activity_execution": _cancel_activity,
+    "terminate_activity_execution": _terminate_activity,
+    "delete_activity_execution": _delete_activity,
 }
 
 
