@@ -50,14 +50,14 @@ class UpdateWithStart:
     async def execute(self, request: ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse:
         """The RPC."""
         start, update = self._operations(request)
-        closed_under_it = False
+        chain = ""
         while True:
-            reply, watch = await self._admit(start, update)
+            reply, watch = await self._admit(start, update, chain)
             try:
                 progress = await self._updates.wait(watch)
             except RpcError as error:
-                if watch.closed and not closed_under_it:
-                    closed_under_it = True  # once more: the next run may take it
+                if watch.closed and not chain:
+                    chain = watch.live.run.first_run_id  # once more: the next run of the chain may take it
                     continue
                 _refuse(_UPDATE, aborted(error.message) if watch.closed else error)
             response = ExecuteMultiOperationResponse()
@@ -86,16 +86,16 @@ class UpdateWithStart:
         return start, update
 
     async def _admit(
-        self, start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest
+        self, start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest, chain: str
     ) -> tuple[StartWorkflowExecutionResponse, Watch]:
-        """The run that has the update, and a watch on it: to be awaited at once."""
+        """The run that has the update, and a watch on it: to be awaited at once; `chain`: of which a run was asked and ended."""
         namespace, workflow_id = start.namespace, start.workflow_id
         for _ in range(ATTEMPTS_MAX):
             live = self._runs.get_current(namespace, workflow_id) or await self._runs.load_current(namespace, workflow_id)
             try:
                 if live is not None and live.pending and (live.run.closed or not live.durable_version):
                     await self._transactions.settled(live)
-                elif live is not None and _takes_update(live, start, update):
+                elif live is not None and _takes_update(live, start, update, chain):
                     return await self._ask(live, start, update)
                 else:
                     return await self._start(live, start, update)
@@ -148,14 +148,14 @@ class UpdateWithStart:
         return await self._ask(live, start, update)
 
 
-def _takes_update(live: LiveRun, start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest) -> bool:
+def _takes_update(live: LiveRun, start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest, chain: str) -> bool:
     """Whether the run that the workflow id means is to get the update, and no other is started."""
     run = live.run
     state = update_state(run, update.request.meta.update_id)
     if run.closed:
         return state is not None
     current = current_run(run)
-    if state is not None or start.request_id == current.start_request_id:
+    if state is not None or start.request_id == current.start_request_id or run.first_run_id == chain:
         return True
     try:
         return decide_start(current, start) in (StartDecision.USE_EXISTING, StartDecision.ATTACHED)

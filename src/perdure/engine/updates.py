@@ -199,9 +199,9 @@ class Updates:
         progress = await wait_until(self._clock, watch.future, deadline, None)
         if progress is not None:
             return progress
-        await self._transactions.settled(live)
         state = update_state(live.run, watch.update_id)
-        return Progress(watch.reached if state is None else min(state.stage, max(watch.reached, _ADMITTED)))
+        await self._transactions.settled(live)
+        return Progress(watch.reached) if state is None else await self._progress(live, state.stage, state.completed_event_id)
 
     async def _progress(self, live: LiveRun, stage: Stage.ValueType, completed_event_id: int) -> Progress:
         if stage != _COMPLETED:
