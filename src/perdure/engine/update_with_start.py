@@ -153,7 +153,7 @@ def _takes_update(live: LiveRun, start: StartWorkflowExecutionRequest, update: U
     run = live.run
     state = update_state(run, update.request.meta.update_id)
     if run.closed:
-        return state is not None
+        return state is not None and state.completed_event_id > 0
     current = current_run(run)
     if state is not None or start.request_id == current.start_request_id or run.first_run_id == chain:
         return True

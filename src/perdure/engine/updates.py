@@ -33,11 +33,11 @@ from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.transactions import StaleRun, Transactions
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
-from perdure.model.patience import wait_seconds
 from perdure.model.rpc import RpcError, invalid_argument, not_found, resource_exhausted, unavailable, workflow_not_ready
 
 WAIT_SECONDS = 20
-"""How long a caller waits, if it does; it is told then how far the update has come, and polls."""
+"""How long a caller waits; it is told then how far the update has come, and asks again. One whose own deadline comes before gets
+that (an answer a little earlier would make clients ask again for ever)."""
 _SECOND = 1_000_000_000
 _ADMITTED = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
 _COMPLETED = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
@@ -195,7 +195,7 @@ class Updates:
             if state.stage >= watch.stage or self._closed:
                 await self._transactions.settled(live)
                 return await self._progress(live, state.stage, state.completed_event_id)
-        deadline = self._clock.now() + int(wait_seconds(WAIT_SECONDS) * _SECOND)
+        deadline = self._clock.now() + WAIT_SECONDS * _SECOND
         progress = await wait_until(self._clock, watch.future, deadline, None)
         if progress is not None:
             return progress
