@@ -16,7 +16,7 @@ from typing import Any
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import EventType as E
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
@@ -26,8 +26,11 @@ from temporalio.api.workflowservice.v1 import (
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 import core_commands as commands
+from core_support import check_history
 
 from perdure.model.rpc import RpcError
+from perdure.storage import SQLiteStorage, WorkflowStorage
+from perdure.storage.contract import join_history
 
 CHILDREN = 12
 SIGNALS = 5
@@ -72,6 +75,13 @@ def decide(workflow_type: str, workflow_id: str, events: Sequence[HistoryEvent])
     return [commands.complete("heard all")] if heard == ANSWERED else []
 
 
+RUNNING, COMPLETED, CANCELED, TERMINATED = 1, 2, 4, 5
+LEFT = {"leaver": COMPLETED} | {f"leaver-{n}": (TERMINATED, CANCELED, RUNNING)[n % 3] for n in range(CHILDREN)}
+"""How the leaver's family stands when all is done: one third ended, one third cancelled itself, one third was abandoned."""
+EVERYBODY = (("Receiver", "receiver"), ("Receiver", "quitter"), ("Parent", "parent"), ("Leaver", "leaver"))
+ALL_DONE = {"parent": COMPLETED, "quitter": CANCELED, "receiver": RUNNING, **LEFT, **{f"parent-{n}": COMPLETED for n in range(CHILDREN)}}
+
+
 class Worker:
     """Polls until it is stopped; what is refused is asked again by the engine."""
 
@@ -100,3 +110,62 @@ class Worker:
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+Histories = dict[str, list[list[HistoryEvent]]]
+
+
+def stored(storage: WorkflowStorage) -> Histories:
+    """Every history by workflow id, in the order of the runs."""
+    found: Histories = {}
+    for shown in storage.list_runs("default", None, 1000):
+        run = storage.load_run(shown.run_id)
+        assert run is not None
+        found.setdefault(shown.workflow_id, []).append(list(History.FromString(join_history(run.history)).events))
+    return found
+
+
+async def start_all(service: Any) -> None:
+    """Starts those that are not started by others, as often as it takes."""
+    for workflow_type, workflow_id in EVERYBODY:
+        while True:
+            try:
+                await service.start_workflow_execution(start_request(workflow_type, workflow_id))
+                break
+            except RpcError as error:
+                if error.code.name != "UNAVAILABLE":
+                    raise
+                await asyncio.sleep(0.01)
+
+
+def all_stand(storage: WorkflowStorage, wanted: dict[str, int]) -> bool:
+    """Whether lists show these workflows with these statuses, and nothing is due at once any more."""
+    shown = {each.workflow_id: each.status for each in storage.list_runs("default", None, 1000)}
+    return shown == wanted and not storage.due_runs(1, 1)
+
+
+def check_once(histories: Histories) -> None:
+    """Each thing happened once, and its sender heard of it once."""
+    assert {workflow_id: len(runs) for workflow_id, runs in histories.items()} == dict.fromkeys(ALL_DONE, 1)
+    for runs in histories.values():
+        check_history(runs[0])
+    parent = kinds(histories["parent"][0])
+    assert parent["ChildWorkflowExecutionStarted"] == parent["ChildWorkflowExecutionCompleted"] == CHILDREN
+    assert parent["ExternalWorkflowExecutionSignaled"] == SIGNALS and parent["ExternalWorkflowExecutionCancelRequested"] == 1
+    assert kinds(histories["receiver"][0])["WorkflowExecutionSignaled"] == SIGNALS
+    assert kinds(histories["quitter"][0])["WorkflowExecutionCancelRequested"] == 1
+    started = [event for event in histories["parent"][0] if event.HasField("child_workflow_execution_started_event_attributes")]
+    for event in started:
+        execution = event.child_workflow_execution_started_event_attributes.workflow_execution
+        begun = histories[execution.workflow_id][0][0].workflow_execution_started_event_attributes
+        assert begun.original_execution_run_id == execution.run_id
+
+
+def check_stored_once(path: Path) -> None:
+    """As `check_once`, of what a file holds."""
+    storage = SQLiteStorage(path)
+    storage.open()
+    try:
+        check_once(stored(storage))
+    finally:
+        storage.close()

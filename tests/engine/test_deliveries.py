@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.history.v1 import History
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from core_support import check_history
 from faulty_storage import FaultyStorage
-from scripted_family import CHILDREN, SIGNALS, Worker, kinds, start_request
+from scripted_family import ALL_DONE, CHILDREN, Worker, all_stand, check_once, check_stored_once, kinds, start_all, stored
 
 from perdure.engine import between_runs, live_runs, open_engine, timer_queue
 from perdure.engine import deliveries as deliveries_module
@@ -28,11 +27,7 @@ from perdure.model.errors import StorageError
 from perdure.model.ids import run_id_text
 from perdure.model.rpc import RpcError
 from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
-from perdure.storage.contract import Committed, Transaction, join_history
-
-RUNNING, COMPLETED, CANCELED, TERMINATED = 1, 2, 4, 5
-LEFT = {"leaver": COMPLETED} | {f"leaver-{n}": (TERMINATED, CANCELED, RUNNING)[n % 3] for n in range(CHILDREN)}
-"""How the leaver's family stands when all is done: one third ended, one third cancelled itself, one third was abandoned."""
+from perdure.storage.contract import Committed, Transaction
 
 
 @pytest.fixture(autouse=True)
@@ -62,60 +57,11 @@ class Cut:
         return self.inner.commit(group)
 
 
-Histories = dict[str, list[list[HistoryEvent]]]
-
-
-def stored(storage: WorkflowStorage) -> Histories:
-    """Every history by workflow id, in the order of the runs."""
-    found: Histories = {}
-    for shown in storage.list_runs("default", None, 1000):
-        run = storage.load_run(shown.run_id)
-        assert run is not None
-        found.setdefault(shown.workflow_id, []).append(list(History.FromString(join_history(run.history)).events))
-    return found
-
-
-async def start_all(service: Any, *what: tuple[str, str]) -> None:
-    for workflow_type, workflow_id in what:
-        while True:
-            try:
-                await service.start_workflow_execution(start_request(workflow_type, workflow_id))
-                break
-            except RpcError as error:
-                if error.code.name != "UNAVAILABLE":
-                    raise
-                await asyncio.sleep(0.01)
-
-
-async def wait_for(storage: WorkflowStorage, done: Callable[[dict[str, int]], bool]) -> None:
-    """Returns when the rows that lists show say so; and nothing is due at once any more."""
+async def wait_for_all(storage: WorkflowStorage) -> None:
+    """Returns when all is done."""
     async with asyncio.timeout(30):
-        while True:
-            shown = {each.workflow_id: each.status for each in storage.list_runs("default", None, 1000)}
-            if done(shown) and not storage.due_runs(1, 1):
-                return
+        while not all_stand(storage, ALL_DONE):
             await asyncio.sleep(0.01)
-
-
-EVERYBODY = (("Receiver", "receiver"), ("Receiver", "quitter"), ("Parent", "parent"), ("Leaver", "leaver"))
-ALL_DONE = {"parent": COMPLETED, "quitter": CANCELED, "receiver": RUNNING, **LEFT, **{f"parent-{n}": COMPLETED for n in range(CHILDREN)}}
-
-
-def check_once(histories: Histories) -> None:
-    """Each thing happened once, and its sender heard of it once."""
-    assert {workflow_id: len(runs) for workflow_id, runs in histories.items()} == dict.fromkeys(ALL_DONE, 1)
-    for runs in histories.values():
-        check_history(runs[0])
-    parent = kinds(histories["parent"][0])
-    assert parent["ChildWorkflowExecutionStarted"] == parent["ChildWorkflowExecutionCompleted"] == CHILDREN
-    assert parent["ExternalWorkflowExecutionSignaled"] == SIGNALS and parent["ExternalWorkflowExecutionCancelRequested"] == 1
-    assert kinds(histories["receiver"][0])["WorkflowExecutionSignaled"] == SIGNALS
-    assert kinds(histories["quitter"][0])["WorkflowExecutionCancelRequested"] == 1
-    started = [event for event in histories["parent"][0] if event.HasField("child_workflow_execution_started_event_attributes")]
-    for event in started:
-        execution = event.child_workflow_execution_started_event_attributes.workflow_execution
-        begun = histories[execution.workflow_id][0][0].workflow_execution_started_event_attributes
-        assert begun.original_execution_run_id == execution.run_id
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -143,7 +89,7 @@ async def test_power_cuts_at_any_commit(tmp_path: Path, seed: int) -> None:
                 break
         cuts += 1
     assert cuts >= 3
-    check_stored_once(SQLiteStorage(tmp_path / "runs.db"))
+    check_stored_once(tmp_path / "runs.db")
 
 
 async def open_engine_insisting(storage: Any) -> Engine | None:
@@ -155,16 +101,8 @@ async def open_engine_insisting(storage: Any) -> Engine | None:
 
 
 async def run_all(engine: Engine, storage: Any) -> None:
-    await start_all(engine.frontend(in_process=True), *EVERYBODY)
-    await wait_for(storage, lambda shown: shown == ALL_DONE)
-
-
-def check_stored_once(storage: WorkflowStorage) -> None:
-    storage.open()
-    try:
-        check_once(stored(storage))
-    finally:
-        storage.close()
+    await start_all(engine.frontend(in_process=True))
+    await wait_for_all(storage)
 
 
 async def test_what_one_engine_does_not_deliver_the_next_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +112,7 @@ async def test_what_one_engine_does_not_deliver_the_next_one_does(tmp_path: Path
         deaf.setattr(Deliveries, "take_up", lambda self, live: None)
         engine = await open_engine(SQLiteStorage(path))
         worker = Worker(engine.frontend(in_process=True))
-        await start_all(engine.frontend(in_process=True), *EVERYBODY)
+        await start_all(engine.frontend(in_process=True))
         while kinds(stored(engine.storage)["parent"][0])["StartChildWorkflowExecutionInitiated"] < CHILDREN:
             await asyncio.sleep(0.01)
         while kinds(stored(engine.storage)["leaver"][0])["StartChildWorkflowExecutionInitiated"] < CHILDREN:
@@ -188,10 +126,10 @@ async def test_what_one_engine_does_not_deliver_the_next_one_does(tmp_path: Path
     storage.close()
     engine = await open_engine(SQLiteStorage(path))
     worker = Worker(engine.frontend(in_process=True))
-    await wait_for(engine.storage, lambda shown: shown == ALL_DONE)
+    await wait_for_all(engine.storage)
     await worker.stop()
     await engine.close()
-    check_stored_once(SQLiteStorage(path))
+    check_stored_once(path)
 
 
 async def test_closed_runs_find_what_they_owe_when_the_engine_opens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +145,7 @@ async def test_closed_runs_find_what_they_owe_when_the_engine_opens_again(tmp_pa
         deaf.setattr(Deliveries, "take_up", deaf_when_closed)
         engine = await open_engine(SQLiteStorage(path))
         worker = Worker(engine.frontend(in_process=True))
-        await start_all(engine.frontend(in_process=True), *EVERYBODY)
+        await start_all(engine.frontend(in_process=True))
         owing = CHILDREN + 2  # the parent's children have closed, the leaver and the quitter too; the quitter owes nobody
         async with asyncio.timeout(20):
             while len(engine.storage.due_runs(1, 100)) < owing - 1:
@@ -216,10 +154,10 @@ async def test_closed_runs_find_what_they_owe_when_the_engine_opens_again(tmp_pa
         await engine.close()
     engine = await open_engine(SQLiteStorage(path))
     worker = Worker(engine.frontend(in_process=True))
-    await wait_for(engine.storage, lambda shown: shown == ALL_DONE)
+    await wait_for_all(engine.storage)
     await worker.stop()
     await engine.close()
-    check_stored_once(SQLiteStorage(path))
+    check_stored_once(path)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -232,8 +170,8 @@ async def test_storage_faults_delay_and_double_nothing(kind: str, tmp_path: Path
     worker = Worker(engine.frontend(in_process=True))
     storage.arm()
     try:
-        await start_all(engine.frontend(in_process=True), *EVERYBODY)
-        await wait_for(inner, lambda shown: shown == ALL_DONE)
+        await start_all(engine.frontend(in_process=True))
+        await wait_for_all(inner)
         storage.disarm()
         check_once(stored(inner))
         async with asyncio.timeout(5):
@@ -255,8 +193,8 @@ async def test_runs_that_leave_memory_while_they_wait_lose_nothing(monkeypatch: 
     monkeypatch.setattr(between_runs, "ENDED_TOGETHER_MAX", 1)
     engine = await open_engine(MemoryStorage())
     worker = Worker(engine.frontend(in_process=True))
-    await start_all(engine.frontend(in_process=True), *EVERYBODY)
-    await wait_for(engine.storage, lambda shown: shown == ALL_DONE)
+    await start_all(engine.frontend(in_process=True))
+    await wait_for_all(engine.storage)
     check_once(stored(engine.storage))
     await worker.stop()
     await engine.close()
@@ -268,8 +206,8 @@ async def test_senders_beyond_the_bound_are_found_by_the_timer_queue(monkeypatch
     monkeypatch.setattr(timer_queue, "RETRY_SECONDS", 0.1)
     engine = await open_engine(MemoryStorage())
     worker = Worker(engine.frontend(in_process=True))
-    await start_all(engine.frontend(in_process=True), *EVERYBODY)
-    await wait_for(engine.storage, lambda shown: shown == ALL_DONE)
+    await start_all(engine.frontend(in_process=True))
+    await wait_for_all(engine.storage)
     check_once(stored(engine.storage))
     await worker.stop()
     await engine.close()
@@ -302,8 +240,8 @@ async def test_a_child_and_what_its_parent_hears_are_one_transaction(monkeypatch
     monkeypatch.setattr(storage, "commit", watch)
     engine = await open_engine(storage)
     worker = Worker(engine.frontend(in_process=True))
-    await start_all(engine.frontend(in_process=True), *EVERYBODY)
-    await wait_for(storage, lambda shown: shown == ALL_DONE)
+    await start_all(engine.frontend(in_process=True))
+    await wait_for_all(storage)
     await worker.stop()
     await engine.close()
     assert together == 2 * CHILDREN
