@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.enums.v1 import ResetReapplyExcludeType as X
 from temporalio.api.enums.v1 import ResetReapplyType as R
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PostResetOperation
-from temporalio.api.workflowservice.v1 import RequestCancelWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import RequestCancelWorkflowExecutionRequest, ResetWorkflowExecutionRequest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,6 +20,7 @@ import core_commands as commands
 from core_support import Driver, effects, kinds, payloads, seconds, start_request
 
 from perdure.engine.core import describe
+from perdure.engine.core.reset import reset
 from perdure.model.rpc import RpcError, StatusCode
 
 
@@ -164,3 +167,28 @@ def test_what_no_run_can_be_reset_by_is_refused() -> None:
     for point, fields in ((0, {}), (1, {}), (4, {"request_id": "x" * 2000}), (4, {"post_reset_operations": [PostResetOperation()]})):
         with pytest.raises(RpcError):
             finished().reset(point, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("excluded", [[], [X.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE]])
+def test_an_accepted_update_waits_again(excluded: list[int]) -> None:
+    driver = Driver()
+    driver.complete(commands.timer())
+    driver.signal()
+    task = driver.take()
+    accepted = HistoryEvent(event_id=driver.run.next_event_id, event_type=E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
+    request = accepted.workflow_execution_update_accepted_event_attributes.accepted_request
+    request.meta.update_id, request.input.name = "u1", "change"
+    events = driver.events
+    new = reset(
+        driver.run,
+        events[: task.started_event_id - 1],
+        [accepted],
+        continues=False,
+        request=ResetWorkflowExecutionRequest(workflow_task_finish_event_id=task.started_event_id, reset_reapply_exclude_types=excluded),  # type: ignore[arg-type]
+        env=driver.env,
+    )
+    found = [e for e in new.events if e.event_type == E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED]
+    assert len(found) == (0 if excluded else 1)
+    if found:
+        assert found[0].workflow_execution_update_admitted_event_attributes.request.input.name == "change"
+        assert new.run.updates is not None and "u1" in new.run.updates.admitted

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.workflow.v1 import VersioningOverride
+from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionOptionsRequest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -84,3 +85,23 @@ def test_a_behavior_without_a_version_is_refused() -> None:
     driver = Driver()
     with pytest.raises(RpcError):
         done_by(driver, options={})
+
+
+def test_an_operator_pins_and_unpins_an_open_run() -> None:
+    driver = Driver()
+    done_by(driver, commands.timer(), behavior=AUTO_UPGRADE)
+    request = UpdateWorkflowExecutionOptionsRequest(identity="op")
+    request.update_mask.paths.append("versioning_override")
+    pinned = request.workflow_execution_options.versioning_override.pinned
+    pinned.version.deployment_name, pinned.version.build_id = "d", "9"
+    driver.do(request)
+    driver.reload()
+    assert driver.kinds[-1] == "WorkflowExecutionOptionsUpdated" and driver.run.versioning is not None
+    assert driver.run.versioning.pinned == Version("d", "9")
+    assert not driver.do(request).changed
+    request.ClearField("workflow_execution_options")
+    driver.do(request)
+    assert driver.run.versioning.pinned is None and driver.run.waiting_queue is None
+    request.update_mask.paths.append("memo")
+    with pytest.raises(RpcError):
+        driver.do(request)

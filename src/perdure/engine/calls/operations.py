@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
+from temporalio.api.workflowservice.v1 import (
+    ResetWorkflowExecutionRequest,
+    ResetWorkflowExecutionResponse,
+    UpdateWorkflowExecutionOptionsRequest,
+    UpdateWorkflowExecutionOptionsResponse,
+)
 
 from perdure.engine.calls.base import Calls, rpc
 from perdure.model.rpc import invalid_argument
@@ -18,3 +23,13 @@ class OperationCalls(Calls):
         if not request.workflow_execution.workflow_id:
             raise invalid_argument("WorkflowId is not set on request.")
         return await self.engine.resets.reset(request)
+
+    @rpc
+    async def update_workflow_execution_options(
+        self, request: UpdateWorkflowExecutionOptionsRequest
+    ) -> UpdateWorkflowExecutionOptionsResponse:
+        """Pins an open run to a version, or lets it go; the answer has the options that hold then."""
+        execution = request.workflow_execution
+        live = await self._find(request.namespace, execution.workflow_id, execution.run_id)
+        reply = (await self.engine.transactions.run(live, request)).reply
+        return reply if isinstance(reply, UpdateWorkflowExecutionOptionsResponse) else UpdateWorkflowExecutionOptionsResponse()

@@ -32,6 +32,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
     UpdateActivityOptionsRequest,
+    UpdateWorkflowExecutionOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
@@ -44,6 +45,7 @@ from perdure.engine.core import (
     inbound,
     outbound,
     policies,
+    run_options,
     signals,
     standalone,
     update_requests,
@@ -95,6 +97,7 @@ Request: TypeAlias = (
     | TerminateWorkflowExecutionRequest
     | UnpauseActivityRequest
     | UpdateActivityOptionsRequest
+    | UpdateWorkflowExecutionOptionsRequest
     | UpdateWorkflowExecutionRequest
 )
 
@@ -118,6 +121,7 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     UnpauseActivityRequest: activity_control.unpause,
     ResetActivityRequest: activity_control.reset,
     UpdateActivityOptionsRequest: activity_control.update_options,
+    UpdateWorkflowExecutionOptionsRequest: run_options.update_options,
     FireTimers: firing.fire_timers,
     AbandonInProcess: firing.abandon_in_process,
     SignalWorkflowExecutionRequest: signals.signal,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType, UpdateAdmittedEventOrigin
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, Res
 from perdure.engine.core import codes, due, limits, others
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.run_options import check_options, write_options
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_signal, write_signaled
 from perdure.engine.core.state import Run
@@ -60,8 +61,10 @@ def check_reset(request: ResetWorkflowExecutionRequest) -> None:
         if kind == "signal_workflow":
             signal = operation.signal_workflow
             check_signal(signal.signal_name, "", "", signal.input if signal.HasField("input") else None)
+        elif kind == "update_workflow_options":
+            check_options(operation.update_workflow_options.workflow_execution_options, operation.update_workflow_options.update_mask)
         else:
-            raise invalid_argument(f"this engine cannot do a post-reset operation of the kind {kind or 'none'}")
+            raise invalid_argument("a post-reset operation says nothing")
 
 
 def reset(
@@ -141,6 +144,8 @@ def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozense
             of_base = False
         elif of_base and event.event_type in others.CHILD_EVENTS:
             _reapply_child(tx, event)
+        elif event.event_type in (codes.UPDATE_ADMITTED, codes.UPDATE_ACCEPTED) and _UPDATE not in excluded:
+            _admit_again(tx, event)
         attributes, exclusion = _REAPPLIED.get(event.event_type, ("", 0))
         if not attributes or exclusion in excluded:
             continue
@@ -165,7 +170,25 @@ def _reapply_child(tx: Transaction, event: HistoryEvent) -> None:
     tx.add(again)
 
 
+def _admit_again(tx: Transaction, event: HistoryEvent) -> None:
+    """An update that had been accepted is one that waits again: the new run has not seen it."""
+    if event.event_type == codes.UPDATE_ADMITTED:
+        request = event.workflow_execution_update_admitted_event_attributes.request
+    else:
+        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+    if not request.meta.update_id:
+        return  # it was admitted by an event of its own
+    again = tx.event(codes.UPDATE_ADMITTED)
+    admitted = again.workflow_execution_update_admitted_event_attributes
+    admitted.request.CopyFrom(request)
+    admitted.origin = UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY
+    tx.add(again)
+
+
 def _carry_out(tx: Transaction, operation: PostResetOperation, identity: str) -> None:
+    if operation.HasField("update_workflow_options"):
+        write_options(tx, operation.update_workflow_options.workflow_execution_options, identity)
+        return
     signal = operation.signal_workflow
     payloads = signal.input if signal.HasField("input") else None
     write_signaled(tx, signal.signal_name, payloads, signal.header if signal.HasField("header") else None, identity, "")
