@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from temporalio import activity
-from temporalio.api.workflowservice.v1 import DescribeActivityExecutionRequest
+from temporalio.api.workflowservice.v1 import DeleteActivityExecutionRequest, DescribeActivityExecutionRequest
 from temporalio.client import ActivityExecutionStatus, ActivityFailureError, ActivityHandle, Client
 from temporalio.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, RetryPolicy
 from temporalio.exceptions import ActivityAlreadyStartedError, ApplicationError, CancelledError, TerminatedError
@@ -176,3 +176,27 @@ async def test_an_activity_that_is_not_there(client: Client) -> None:
     with pytest.raises(RPCError) as refused:
         await client.get_workflow_handle("none").describe()
     assert refused.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def test_activities_are_listed_counted_and_deleted_apart_from_workflows(client: Client, worker: Workers) -> None:
+    async with worker([], [double]) as running:
+        done = await client.start_activity(double, 1, id="a-1", task_queue=running.task_queue, start_to_close_timeout=SHORT)
+        await done.result()
+    for number in (2, 3):
+        await client.start_activity(double, 1, id=f"a-{number}", task_queue="nobody", start_to_close_timeout=SHORT)
+    found = [each.activity_id async for each in client.list_activities("ActivityId STARTS_WITH 'a-' AND ActivityType = 'double'")]
+    assert sorted(found) == ["a-1", "a-2", "a-3"]
+    running_now = {each.activity_id async for each in client.list_activities("ExecutionStatus = 'Running'")}
+    assert running_now == {"a-2", "a-3"}
+    counted = await client.count_activities("GROUP BY ExecutionStatus")
+    assert counted.count == 3 and {(g.group_values[0], g.count) for g in counted.groups} == {("Running", 2), ("Completed", 1)}
+    assert (await client.count_workflows("")).count == 0
+    for name in ("a-1", "a-2"):
+        await client.workflow_service.delete_activity_execution(DeleteActivityExecutionRequest(namespace="default", activity_id=name))
+        with pytest.raises(RPCError) as refused:
+            await client.get_activity_handle(name).describe()
+        assert refused.value.status is RPCStatusCode.NOT_FOUND
+    assert (await client.count_activities("")).count == 1
+    with pytest.raises(RPCError) as refused:
+        await client.count_activities("Nonsense = 1")
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT

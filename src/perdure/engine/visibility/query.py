@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from perdure.engine.core.search_attributes import Types
 from perdure.engine.visibility.fields import DIVISION, Known, check_of, grouped, known
 from perdure.engine.visibility.syntax import And, BadQuery, Comparison, Not, Syntax, parse
 from perdure.model.rpc import invalid_argument
 from perdure.storage.run_queries import All, Check, Condition, Either, Operator
+
+_NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Wanted(NamedTuple):
@@ -18,8 +23,10 @@ class Wanted(NamedTuple):
     group_by: Known | None
 
 
-def read_query(text: str, custom: Types, *, grouping: bool = False) -> Wanted:
+def read_query(text: str, custom: Types, *, grouping: bool = False, aliases: Mapping[str, str] = _NO_ALIASES) -> Wanted:
     """A query of workflows; one that does not name the namespace's division means those without one.
+
+    `aliases`: other names of attributes, for queries of what is kept as workflows are.
 
     Raises:
         RpcError: INVALID_ARGUMENT, in the words of Temporal's server where it has some.
@@ -27,7 +34,7 @@ def read_query(text: str, custom: Types, *, grouping: bool = False) -> Wanted:
     try:
         parsed = parse(text)
         names: set[str] = set()
-        condition = All() if parsed.where is None else _condition(parsed.where, False, custom, names)
+        condition = All() if parsed.where is None else _condition(_renamed(parsed.where, aliases), False, custom, names)
         if parsed.order_by:
             raise BadQuery("operation is not supported: 'ORDER BY' clause")
         if parsed.group_by and not grouping:
@@ -41,6 +48,16 @@ def read_query(text: str, custom: Types, *, grouping: bool = False) -> Wanted:
     if DIVISION not in names:
         condition = joined(condition, Check(known(DIVISION, {}).field, Operator.ABSENT))
     return Wanted(condition, group_by)
+
+
+def _renamed(syntax: Syntax, aliases: Mapping[str, str]) -> Syntax:
+    if not aliases:
+        return syntax
+    if isinstance(syntax, Comparison):
+        return replace(syntax, name=aliases.get(syntax.name, syntax.name))
+    if isinstance(syntax, Not):
+        return Not(_renamed(syntax.part, aliases))
+    return type(syntax)(tuple(_renamed(part, aliases) for part in syntax.parts))
 
 
 def joined(*parts: Condition) -> Condition:

@@ -6,8 +6,14 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from temporalio.api.workflowservice.v1 import (
+    CountActivityExecutionsRequest,
+    CountActivityExecutionsResponse,
+    DeleteActivityExecutionRequest,
+    DeleteActivityExecutionResponse,
     DescribeActivityExecutionRequest,
     DescribeActivityExecutionResponse,
+    ListActivityExecutionsRequest,
+    ListActivityExecutionsResponse,
     PollActivityExecutionRequest,
     PollActivityExecutionResponse,
     RequestCancelActivityExecutionRequest,
@@ -46,4 +52,16 @@ class StandaloneActivityRpcs(Protocol):
         self, request: TerminateActivityExecutionRequest, /
     ) -> Coroutine[Any, Any, TerminateActivityExecutionResponse]:
         """Ends an activity at once."""
+        ...
+
+    def delete_activity_execution(self, request: DeleteActivityExecutionRequest, /) -> Coroutine[Any, Any, DeleteActivityExecutionResponse]:
+        """Deletes an activity, ending it first if it is open."""
+        ...
+
+    def list_activity_executions(self, request: ListActivityExecutionsRequest, /) -> Coroutine[Any, Any, ListActivityExecutionsResponse]:
+        """Those that a query finds, in pages."""
+        ...
+
+    def count_activity_executions(self, request: CountActivityExecutionsRequest, /) -> Coroutine[Any, Any, CountActivityExecutionsResponse]:
+        """How many a query finds."""
         ...
