@@ -12,8 +12,10 @@ from temporalio.api.workflowservice.v1 import (
     DeleteScheduleRequest,
     ListScheduleMatchingTimesRequest,
     ListSchedulesRequest,
+    PatchScheduleRequest,
 )
 from tests.engine.scheduling import (
+    ALLOW_ALL,
     HOUR,
     MINUTE,
     Bench,
@@ -63,6 +65,24 @@ async def test_schedule_of_an_id_that_exists_is_refused_unless_it_is_the_same_re
 
 def _create(made: object, **more: object) -> object:
     return CreateScheduleRequest(namespace="default", schedule=made, **{"schedule_id": "s", **more})  # type: ignore[arg-type]
+
+
+async def test_request_that_is_repeated_changes_nothing() -> None:
+    async with bench() as b:
+        await b.create(schedule(every=0, overlap=ALLOW_ALL))
+        request = PatchScheduleRequest(namespace="default", schedule_id="s", request_id="one")
+        request.patch.trigger_immediately.SetInParent()
+        for seconds in (0, 5, 5):
+            await b.clock.advance(seconds)
+            await b.service.patch_schedule(request)
+        assert await b.recent() == ["2026-01-01T00:00:00Z"]
+        for number in range(25):
+            request.request_id, request.patch.unpause = f"other {number}", "on"
+            request.patch.ClearField("trigger_immediately")
+            await b.service.patch_schedule(request)
+        await b.update(schedule(HOUR), request_id="two")
+        await b.update(schedule(MINUTE), request_id="two")
+        assert (await b.describe()).schedule.spec.interval[0].interval.seconds == HOUR
 
 
 async def test_deleted_schedule_is_gone_and_its_workflow_runs_on() -> None:

@@ -107,6 +107,17 @@ async def test_cancel_of_workflows_that_are_named_without_a_run(client: Client, 
     assert await statuses(client, named) == {WorkflowExecutionStatus.CANCELED}
 
 
+async def test_delete(client: Client, executions: list[WorkflowExecution]) -> None:
+    await client.get_workflow_handle("w0").terminate()
+    await start(client, executions[:3], deletion_operation=BatchOperationDeletion(), max_operations_per_second=1000)
+    job = await ended(client)
+    assert (job.complete_operation_count, job.failure_operation_count) == (3, 0)
+    for each in executions[:3]:
+        with pytest.raises(RPCError) as gone:
+            await client.get_workflow_handle(each.workflow_id).describe()
+        assert gone.value.status is RPCStatusCode.NOT_FOUND
+
+
 async def test_reset_to_the_first_workflow_task(client: Client, executions: list[WorkflowExecution]) -> None:
     async with Worker(client, task_queue=QUEUE, workflows=[Job], workflow_runner=UnsandboxedWorkflowRunner()):
 
@@ -238,7 +249,7 @@ async def test_job_of_an_id_that_exists_or_does_not(client: Client, executions: 
     await start(client, executions[:1], signal_operation=BatchOperationSignal(signal="end"))
     with pytest.raises(RPCError) as refusal:
         await start(client, executions[:1], deletion_operation=BatchOperationDeletion())
-    assert refusal.value.status in (RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.UNIMPLEMENTED)
+    assert refusal.value.status is RPCStatusCode.ALREADY_EXISTS
     with pytest.raises(RPCError) as refusal:
         await describe(client, "none")
     assert refusal.value.status is RPCStatusCode.NOT_FOUND

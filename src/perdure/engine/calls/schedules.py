@@ -75,7 +75,7 @@ class ScheduleCalls(Calls):
         schedule = requests.checked(request.namespace, request.schedule_id, request.schedule, custom)
 
         def replace(state: ScheduleState, now: int) -> None:
-            if request.conflict_token and request.conflict_token != requests.token_bytes(state):
+            if not state.serves(request.request_id) or (request.conflict_token and request.conflict_token != requests.token_bytes(state)):
                 return
             policies.update(state, schedule, now)
             if request.HasField("search_attributes"):
@@ -91,9 +91,12 @@ class ScheduleCalls(Calls):
         """Triggers, backfills, pauses or unpauses a schedule."""
         self._named(request.namespace, request.schedule_id)
         requests.check_patch(request.patch)
-        await self.engine.schedules.change(
-            request.namespace, request.schedule_id, lambda state, now: self._patch(state, request.patch, now)
-        )
+
+        def patch(state: ScheduleState, now: int) -> None:
+            if state.serves(request.request_id):
+                self._patch(state, request.patch, now)
+
+        await self.engine.schedules.change(request.namespace, request.schedule_id, patch)
         return PatchScheduleResponse()
 
     @rpc

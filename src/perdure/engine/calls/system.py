@@ -32,6 +32,7 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.sync_update = True
     able.async_update = True
     able.worker_poll_complete_on_shutdown = True
+    info.supports_schedules = True
     info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
     info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX
 

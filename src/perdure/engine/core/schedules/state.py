@@ -20,6 +20,8 @@ from temporalio.api.schedule.v1 import Schedule, ScheduleInfo
 from temporalio.api.workflowservice.v1 import DescribeScheduleResponse, StartWorkflowExecutionRequest
 
 FORMAT: Final = 1
+SERVED_MAX: Final = 20
+"""Request ids that are remembered: a caller repeats a request at once, or soon after."""
 _HEAD: Final = Struct("<BII")
 
 
@@ -75,6 +77,8 @@ class ScheduleState:
     backfills: list[Backfill] = field(default_factory=list[Backfill])
     buffer: list[Action] = field(default_factory=list[Action])
     starting: list[Action] = field(default_factory=list[Action])
+    served: list[str] = field(default_factory=list[str])
+    """The ids of the last requests that changed it: one that is repeated changes nothing."""
     last: StartWorkflowExecutionRequest = field(default_factory=StartWorkflowExecutionRequest)
     """`last_completion_result` and `continued_failure` for the next tracked action; nothing else of it is used."""
 
@@ -87,6 +91,15 @@ class ScheduleState:
         """For a new action."""
         self.number += 1
         return self.number
+
+    def serves(self, request_id: str) -> bool:
+        """Whether a request is to be carried out, which is then remembered: it has no id, or is not known."""
+        if not request_id:
+            return True
+        if request_id in self.served:
+            return False
+        self.served = [*self.served[1 - SERVED_MAX :], request_id]
+        return True
 
     def encode(self) -> bytes:
         """Its record; the same state gives the same bytes."""
@@ -101,6 +114,7 @@ class ScheduleState:
             "backfills": self.backfills,
             "buffer": self.buffer,
             "starting": self.starting,
+            "served": self.served,
         }
         described = DescribeScheduleResponse(
             schedule=self.schedule, info=self.info, memo=self.memo, search_attributes=self.search_attributes
@@ -138,5 +152,6 @@ def decode(namespace: str, schedule_id: str, data: bytes) -> ScheduleState:
         [Backfill(*each) for each in own["backfills"]],
         [Action(*each) for each in own["buffer"]],
         [Action(*each) for each in own["starting"]],
+        own["served"],
         StartWorkflowExecutionRequest.FromString(data[at + text + described :]),
     )
