@@ -63,12 +63,12 @@ class Caller:
         try:
             response = await method(request)
         except RpcError as error:
-            response = await self._again(method, request, error, workflow_id)
+            response = await self.again(method, request, error, workflow_id)
         if codec is not None:
             await payload_codec.decode(response, codec)
         return response
 
-    async def _again(self, method: Method[Request, Response], request: Request, error: RpcError, workflow_id: str) -> Response:
+    async def again(self, method: Method[Request, Response], request: Request, error: RpcError, workflow_id: str) -> Response:
         """Tries again with growing pauses while that can help; raises the translated error when it cannot."""
         end = self.clock.now() + int(RETRY_SECONDS * 1e9)
         pause = RETRY_FIRST_SECONDS

@@ -14,8 +14,10 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 
 from perdure.client.calls import Caller
+from perdure.model import payload_codec
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import PerdureError, RetryState, WorkflowCancelled, WorkflowFailed, WorkflowTerminated, WorkflowTimedOut
+from perdure.model.rpc import RpcError
 
 __all__ = ["wait_result"]
 
@@ -33,7 +35,13 @@ async def wait_result(caller: Caller, workflow_id: str, run_id: str, result_type
     request.history_event_filter_type = _CLOSE_EVENT
     while True:
         caller.check_open()
-        response = await caller.call(caller.service.get_workflow_execution_history, request, workflow_id)
+        read = caller.service.get_workflow_execution_history
+        try:  # not by `caller.call`: these waits are many and long, and each coroutine is kept in memory meanwhile
+            response = await read(request)
+        except RpcError as error:
+            response = await caller.again(read, request, error, workflow_id)
+        if caller.converter.codec is not None:
+            await payload_codec.decode(response, caller.converter.codec)
         events = response.history.events
         if not events:
             request.next_page_token = response.next_page_token

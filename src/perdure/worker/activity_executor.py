@@ -58,6 +58,7 @@ class ActivityExecutor:
     ) -> None:
         self._definitions = definitions
         self._service = service
+        self._report_completion = service.respond_activity_task_completed
         self._namespace = namespace
         self._identity = identity
         self._converter = converter
@@ -112,9 +113,23 @@ class ActivityExecutor:
         self._running.discard(attempt)
         if slot is not None and slot.cancelling():
             await absorb_cancellation(slot)
-        refused = await self._reports.completed(task, result)
-        if isinstance(refused, InvalidInput):
-            _log_failure(task, refused)
+        try:
+            completion = self._reports.completion(task, result)
+        except InvalidInput as error:
+            return await self._refused(task, error)
+        if converter.codec is not None:
+            await payload_codec.encode(completion, converter.codec)
+        try:
+            await self._report_completion(completion)
+        except RpcError as error:
+            refused = await self._reports.completed_again(task, completion, error)
+            if refused is not None:
+                await self._refused(task, refused)
+
+    async def _refused(self, task: PollActivityTaskQueueResponse, error: InvalidInput) -> None:
+        """The activity's result is no good."""
+        _log_failure(task, error)
+        await self._reports.failed(task, error)
 
     def _call(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> Awaitable[Any]:
         """The activity, on its way where it is to run."""

@@ -49,30 +49,25 @@ class ActivityReports:
         self._completed = RespondActivityTaskCompletedRequest(namespace=namespace, identity=identity).SerializeToString()
         """What every report of a completion says, encoded."""
 
-    async def completed(self, task: PollActivityTaskQueueResponse, result: Any) -> BaseException | None:
-        """The activity returned `result`; the error if that cannot be converted or is refused (it has then been reported as failed)."""
+    def completion(self, task: PollActivityTaskQueueResponse, result: Any) -> RespondActivityTaskCompletedRequest:
+        """The report that the activity returned `result`; InvalidInput when that cannot be converted."""
         try:
             encoded = self._converter.encode_result(result)
         except InvalidInput as error:
             refused = InvalidInput(f"The result of the activity {task.activity_type.name} cannot be stored: {error}")
-            refused.__cause__ = error.__cause__
-            await self.failed(task, refused)
-            return refused
-        request = RespondActivityTaskCompletedRequest.FromString(
+            raise refused from error.__cause__
+        return RespondActivityTaskCompletedRequest.FromString(
             self._completed + framed(_TASK_TOKEN, task.task_token) + framed(_RESULT, encoded)
         )
-        if self._converter.codec is not None:
-            await payload_codec.encode(request, self._converter.codec)
-        try:
-            await self._service.respond_activity_task_completed(request)
+
+    async def completed_again(
+        self, task: PollActivityTaskQueueResponse, completion: RespondActivityTaskCompletedRequest, error: RpcError
+    ) -> InvalidInput | None:
+        """Reports a completion whose first try ended with `error`; why the result is refused, if it is."""
+        answer = await self._send_again(error, self._service.respond_activity_task_completed, completion, task)
+        if answer is None or answer.code is not StatusCode.INVALID_ARGUMENT:
             return None
-        except RpcError as error:
-            answer = await self._send_again(error, self._service.respond_activity_task_completed, request, task)
-        if answer is not None and answer.code is StatusCode.INVALID_ARGUMENT:
-            refused = InvalidInput(f"The result of the activity {task.activity_type.name} was refused: {answer.message}")
-            await self.failed(task, refused)
-            return refused
-        return answer
+        return InvalidInput(f"The result of the activity {task.activity_type.name} was refused: {answer.message}")
 
     async def failed(
         self,
