@@ -102,8 +102,7 @@ class WorkflowContext:
     @property
     def attempt(self) -> int:
         """1 for the first; more when the workflow has a retry policy and failed."""
-        started = self._run.started
-        return max(1, started.attempt) if started is not None else 1
+        return max(1, self._run.started.attempt)
 
     @property
     def history_length(self) -> int:

@@ -51,7 +51,6 @@ def next_run(
 
 def _write_options(run: RunState, attributes: ContinueAsNewWorkflowExecutionCommandAttributes, options: ContinueOptions) -> None:
     started = run.started
-    assert started is not None
     timeouts = (
         ("run_timeout", attributes.workflow_run_timeout, started.workflow_run_timeout),
         ("task_timeout", attributes.workflow_task_timeout, started.workflow_task_timeout),

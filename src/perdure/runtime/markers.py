@@ -16,6 +16,7 @@ from temporalio.api.history.v1.message_pb2 import HistoryEvent
 
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import NondeterminismError
+from perdure.runtime import guard
 from perdure.runtime.commands import PATCH_MARKER, SIDE_EFFECT_MARKER, Command, RecordMarker
 
 _SIDE_EFFECT_ID = "side-effect-id"
@@ -32,7 +33,7 @@ class MarkerHost(Protocol):
 
     def add(self, command: Command) -> None: ...
     def refuse(self) -> None: ...
-    def side_effect(self, call: Callable[[], Any]) -> Any: ...
+    def read_only(self, what: str, call: Callable[[], Any]) -> Any: ...
 
 
 class Markers:
@@ -69,10 +70,18 @@ class Markers:
                     "keep the code as it was for running workflows, or put the change behind `ctx.patched(…)`"
                 )
         else:
-            payload = host.converter.to_payload(host.side_effect(call))
+            payload = host.converter.to_payload(self._value(call))
         details = {_SIDE_EFFECT_ID: host.converter.to_payload(key), _SIDE_EFFECT_DATA: payload}
         host.add(RecordMarker(SIDE_EFFECT_MARKER, key, details))
         return host.converter.from_payload(payload, type_hint)
+
+    def _value(self, call: Callable[[], Any]) -> Any:
+        """Calls what may block and differ: its value is recorded."""
+        guarded = guard.suspend()
+        try:
+            return self._host.read_only("a side effect", call)
+        finally:
+            guard.resume(guarded)
 
     def patched(self, patch_id: str, *, deprecated: bool = False) -> bool:
         """Whether this run follows the new code: true unless it passed this place before the patch existed."""

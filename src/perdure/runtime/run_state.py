@@ -23,7 +23,6 @@ from temporalio.api.history.v1.message_pb2 import WorkflowExecutionStartedEventA
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import ActivityDefinition, WorkflowDefinition, current_workflow
 from perdure.model.errors import DeterminismViolation, InvalidInput, UsageError
-from perdure.runtime import guard
 from perdure.runtime.activity_commands import template_for
 from perdure.runtime.commands import Cancel, CancelTimer, Command, Complete, ContinueAsNewCommand, Fail, ScheduleActivity, StartTimer
 from perdure.runtime.failing import continue_as_new_in, fails_workflow, failure_of_error
@@ -34,6 +33,7 @@ from perdure.runtime.options import RunnerOptions
 from perdure.runtime.queries import QueryRegistry
 from perdure.runtime.replay_logger import LOGGER, WorkflowLogger
 from perdure.runtime.signals import Handler, SignalRegistry, bound_handler
+from perdure.runtime.started_event import encoded_for_keeping
 
 if TYPE_CHECKING:
     from perdure.model.call_shape import CallShape
@@ -44,11 +44,11 @@ class RunState:
     """One run's code, from its first event to its close or its eviction."""
 
     __slots__ = (
-        *("definition", "workflow_id", "run_id", "converter", "options", "started", "context", "loop", "code_context", "task_queue"),
+        *("definition", "workflow_id", "run_id", "converter", "options", "context", "loop", "code_context", "task_queue"),
         *("start_ns", "now_ns", "history_length", "history_size", "continue_as_new_suggested", "replaying", "evicted", "closed"),
         *("cancel_requested", "cancel_reason", "current_details", "activation", "commands", "refusal", "code_error", "activities"),
         *("timers", "conditions", "handlers_running", "instance", "_arguments", "_activity_ids", "_timer_ids", "_main"),
-        *("_random", "_logger", "_signals", "_queries", "_markers", "_memo", "_search_attributes"),
+        *("_random", "_logger", "_signals", "_queries", "_markers", "_memo", "_search_attributes", "_started", "_started_encoded"),
     )
 
     def __init__(
@@ -59,13 +59,11 @@ class RunState:
         self.run_id = run_id
         self.converter = converter
         self.options = options
-        self.started: WorkflowExecutionStartedEventAttributes | None = None
         self.context = contextvars.Context()
         self.loop: WorkflowLoop
         self.code_context: Any = None
         self.task_queue = ""
-        self.start_ns = self.now_ns = self.activation = 0
-        self.history_length = self.history_size = 0
+        self.start_ns = self.now_ns = self.activation = self.history_length = self.history_size = 0
         self.continue_as_new_suggested = self.replaying = self.evicted = self.closed = self.cancel_requested = False
         self.cancel_reason = self.current_details = ""
         self.commands: list[Command] = []
@@ -78,22 +76,22 @@ class RunState:
         self._arguments: list[Any] = []
         self._activity_ids = self._timer_ids = self.handlers_running = 0
         self._main: asyncio.Task[None] | None = None
-        # What most runs never touch is made when it is.
-        self._random: random.Random | None = None
+        self._random: random.Random | None = None  # this and what follows is made when it is touched: most runs never do
         self._logger: WorkflowLogger | None = None
         self._signals: SignalRegistry | None = None
         self._queries: QueryRegistry | None = None
         self._markers: Markers | None = None
         self._memo: dict[str, Payload] | None = None
         self._search_attributes: dict[str, Payload] | None = None
+        self._started: WorkflowExecutionStartedEventAttributes | None = None
+        self._started_encoded = b""
 
     # --- the run's life -----------------------------------------------------------------------------------------------------
 
     def begin(self, started: WorkflowExecutionStartedEventAttributes, start_ns: int, context: Any) -> None:
         """The run's first event. `context` is what its code gets as ctx."""
         self.code_context = context
-        own = self.started = WorkflowExecutionStartedEventAttributes()
-        own.CopyFrom(started)  # the original keeps the whole history alive that it came in
+        self._started = started
         self.start_ns = start_ns
         self.task_queue = started.task_queue.name
         self.loop = WorkflowLoop(self, zlib.crc32((started.original_execution_run_id or self.run_id).encode()))
@@ -101,16 +99,15 @@ class RunState:
 
     def prepare_code(self) -> None:
         """Creates the workflow object and its handlers, before the first signals. An input that does not decode fails the workflow."""
-        assert self.started is not None
-        definition = self.definition
+        started, definition = self.started, self.definition
+        self._started, self._started_encoded = None, encoded_for_keeping(started)
         try:
-            payloads, shape = self.started.input.payloads, definition.shape
+            payloads, shape = started.input.payloads, definition.shape
             try:
                 shape.check_count(len(payloads))
             except UsageError as error:
                 raise InvalidInput(str(error)) from error
             self._arguments = self.converter.decode_args(payloads, shape.arg_types, shape.arg_names, shape.where)
-            self.started.ClearField("input")
             if definition.cls is not None:
                 self.instance = self.context.run(definition.create)
                 self._register_methods()
@@ -121,11 +118,10 @@ class RunState:
         """Creates the workflow's first task."""
         if self.closed or self.code_error is not None:
             return
-        definition, arguments = self.definition, self._arguments
-        self._arguments = []
+        definition = self.definition
         run = definition.run if self.instance is None else definition.run.__get__(self.instance)
-        if definition.takes_ctx:
-            arguments = [self.code_context, *arguments]
+        arguments = [self.code_context, *self._arguments] if definition.takes_ctx else self._arguments
+        self._arguments = []
         self._main = self.loop.start_task(self._run_main(run, arguments), self.context)
 
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
@@ -194,9 +190,7 @@ class RunState:
         self.evicted, self.refusal = True, ""
         if hasattr(self, "loop"):
             self.loop.close()
-        for held in (self.activities, self.timers, self.conditions, self.commands):
-            if held:
-                held.clear()
+        self.activities, self.timers, self.conditions, self.commands = {}, {}, [], []
         self._main = self._signals = self._markers = self.code_context = self.instance = None
         self.context = contextvars.Context()  # no circle is left: its memory is free at once, and no collection has to find it
 
@@ -361,6 +355,13 @@ class RunState:
         return self._signals
 
     @property
+    def started(self) -> WorkflowExecutionStartedEventAttributes:
+        """The run's first event. It is kept encoded: the message itself keeps the whole history in memory that it came in."""
+        if self._started is None:
+            self._started = WorkflowExecutionStartedEventAttributes.FromString(self._started_encoded)
+        return self._started
+
+    @property
     def queries(self) -> QueryRegistry:
         if self._queries is None:
             self._queries = QueryRegistry(self.converter)
@@ -369,13 +370,13 @@ class RunState:
     @property
     def memo(self) -> dict[str, Payload]:
         if self._memo is None:
-            self._memo = dict(self.started.memo.fields) if self.started is not None else {}
+            self._memo = dict(self.started.memo.fields)
         return self._memo
 
     @property
     def search_attributes(self) -> dict[str, Payload]:
         if self._search_attributes is None:
-            self._search_attributes = dict(self.started.search_attributes.indexed_fields) if self.started is not None else {}
+            self._search_attributes = dict(self.started.search_attributes.indexed_fields)
         return self._search_attributes
 
     @property
@@ -387,7 +388,6 @@ class RunState:
     @property
     def random(self) -> random.Random:
         if self._random is None:
-            assert self.started is not None
             self._random = random.Random(self.started.original_execution_run_id or self.run_id)
         return self._random
 
@@ -397,11 +397,3 @@ class RunState:
             facts = {"workflow_id": self.workflow_id, "run_id": self.run_id, "workflow_type": self.definition.name}
             self._logger = WorkflowLogger(self, facts, self.options.log_in_replay, LOGGER)
         return self._logger
-
-    def side_effect(self, call: Callable[[], Any]) -> Any:
-        """Calls what may block and differ: its value is recorded."""
-        guarded = guard.suspend()
-        try:
-            return self.read_only("a side effect", call)
-        finally:
-            guard.resume(guarded)
