@@ -128,8 +128,8 @@ class ActivityExecutor:
 
     async def _refused(self, task: PollActivityTaskQueueResponse, error: InvalidInput) -> None:
         """The activity's result is no good."""
-        _log_failure(task, error)
         await self._reports.failed(task, error)
+        _log_failure(task, error)
 
     def _call(self, definition: ActivityDefinition[..., Any], attempt: Attempt, arguments: list[Any]) -> Awaitable[Any]:
         """The activity, on its way where it is to run."""
