@@ -15,7 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent, SignalExternalWorkflowExecut
 from perdure.engine.core import Parent, Run, inbound, outbound
 from perdure.engine.core.others import END_CHILDREN, TELL_PARENT
 
-PARENT = Parent("ns", "parent", "01890000-0000-7000-8000-00000000aaaa", 5, WorkflowExecution(workflow_id="root", run_id="r"))
+PARENT = Parent("ns", "id of ns", "parent", "01890000-0000-7000-8000-00000000aaaa", 5, WorkflowExecution(workflow_id="root", run_id="r"))
 SENDER = inbound.Sender(PARENT.workflow_id, PARENT.run_id, "")
 CHILD_RUN = "01890000-0000-7000-8000-00000000cccc"
 Pick = Callable[[int], int]

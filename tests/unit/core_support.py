@@ -87,6 +87,9 @@ class FakeEnv:
     def random(self) -> float:
         return self._random.random()
 
+    def namespace_id(self, namespace: str) -> str:
+        return f"id of {namespace}"
+
     def search_attributes(self, namespace: str) -> dict[str, int]:
         return dict.fromkeys(("x", "y", "Kind"), KEYWORD)
 

@@ -83,7 +83,7 @@ def test_what_a_child_is_started_with() -> None:
     assert request.request_id == f"{driver.run.run_id}:5"
     child = Driver(request, parent=message.parent)
     a = child.run.start
-    assert (a.parent_workflow_namespace, a.parent_initiated_event_id) == ("ns", 5)
+    assert (a.parent_workflow_namespace, a.parent_workflow_namespace_id, a.parent_initiated_event_id) == ("ns", "id of ns", 5)
     assert a.parent_workflow_execution == a.root_workflow_execution == WorkflowExecution(workflow_id="wf", run_id=driver.run.run_id)
     info = describe(child.run).workflow_execution_info
     assert info.parent_execution == info.root_execution == a.parent_workflow_execution
@@ -137,7 +137,8 @@ def test_a_child_that_started_is_recorded_and_wakes_its_parent() -> None:
     driver.do(outbound.ChildStarted(key, CHILD_RUN))
     assert driver.kinds[-2:] == ["ChildWorkflowExecutionStarted", "WorkflowTaskScheduled"]
     a = driver.events[-2].child_workflow_execution_started_event_attributes
-    assert (a.initiated_event_id, a.workflow_execution, a.workflow_type.name, a.namespace) == (key, CHILD, "Child", "ns")
+    assert (a.initiated_event_id, a.workflow_execution, a.workflow_type.name) == (key, CHILD, "Child")
+    assert (a.namespace, a.namespace_id) == ("ns", "id of ns")
     assert a.header.fields["h"] == payload("3")
     (pending,) = describe(driver.run).pending_children
     assert (pending.workflow_id, pending.run_id, pending.initiated_id, pending.parent_close_policy) == ("child", CHILD_RUN, key, TERMINATE)

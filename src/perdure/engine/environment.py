@@ -46,6 +46,11 @@ class Environment:
         """A namespace's own search attributes."""
         return self._namespaces.get(namespace).attributes
 
+    def namespace_id(self, namespace: str) -> str:
+        """The id of a namespace; empty if it is going."""
+        found = self._namespaces.by_name.get(namespace)
+        return "" if found is None else found.described.namespace_info.id
+
     def version_outdated(self, run: Run) -> bool:
         """Whether the next workflow task of a versioned run is for another version than the last."""
         return self._deployments.outdated(run)

@@ -91,7 +91,7 @@ def message(run: Run, key: int) -> Message | None:
         return EndChildren(key, [_end_child(run, child) for child in run.children.values()])
     child = run.children.get(key)
     if child is not None:
-        return StartChild(key, _start_request(run, child), Parent(run.namespace, run.workflow_id, run.run_id, key, root_of(run)))
+        return StartChild(key, _start_request(run, child), _parent(run, child))
     return _to_external(run, run.externals[key])
 
 
@@ -117,6 +117,11 @@ def _sender(run: Run, first_run_id: str) -> Sender:
 def _end_child(run: Run, child: Child) -> EndChild:
     a = child.attributes
     return EndChild(a.workflow_id, a.parent_close_policy == codes.CLOSE_TERMINATES, _sender(run, child.run_id))
+
+
+def _parent(run: Run, child: Child) -> Parent:
+    a = child.attributes
+    return Parent(run.namespace, a.namespace_id, run.workflow_id, run.run_id, child.initiated_event_id, root_of(run))
 
 
 def _start_request(run: Run, child: Child) -> StartWorkflowExecutionRequest:

@@ -98,7 +98,7 @@ def start_child(tx: Transaction, command: Command, completed_event_id: int) -> N
     c = command.start_child_workflow_execution_command_attributes
     event = tx.event(codes.CHILD_INITIATED)
     a = event.start_child_workflow_execution_initiated_event_attributes
-    a.namespace = tx.run.namespace
+    a.namespace, a.namespace_id = tx.run.namespace, tx.env.namespace_id(tx.run.namespace)
     a.workflow_id = c.workflow_id
     a.workflow_type.CopyFrom(c.workflow_type)
     a.task_queue.name = c.task_queue.name or tx.run.task_queue
@@ -171,7 +171,7 @@ def signal_external(tx: Transaction, command: Command, completed_event_id: int) 
     event = tx.event(codes.EXTERNAL_SIGNAL_INITIATED)
     a = event.signal_external_workflow_execution_initiated_event_attributes
     a.workflow_task_completed_event_id = completed_event_id
-    a.namespace = tx.run.namespace
+    a.namespace, a.namespace_id = tx.run.namespace, tx.env.namespace_id(tx.run.namespace)
     a.workflow_execution.CopyFrom(c.execution)
     a.signal_name = c.signal_name
     a.control = c.control
@@ -203,7 +203,7 @@ def cancel_external(tx: Transaction, command: Command, completed_event_id: int) 
     event = tx.event(codes.EXTERNAL_CANCEL_INITIATED)
     a = event.request_cancel_external_workflow_execution_initiated_event_attributes
     a.workflow_task_completed_event_id = completed_event_id
-    a.namespace = tx.run.namespace
+    a.namespace, a.namespace_id = tx.run.namespace, tx.env.namespace_id(tx.run.namespace)
     a.workflow_execution.workflow_id = c.workflow_id
     a.workflow_execution.run_id = c.run_id
     a.control = c.control

@@ -71,6 +71,10 @@ class Env(Protocol):
         """A namespace's own search attributes, and their types."""
         ...
 
+    def namespace_id(self, namespace: str) -> str:
+        """The id of a namespace; empty if it is going."""
+        ...
+
     def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Reservation | None:
         """A poller of that queue that waits now for tasks such as the run's; None if none does."""
         ...

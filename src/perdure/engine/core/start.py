@@ -51,6 +51,7 @@ class Parent(NamedTuple):
     """The run that starts a child, and the event with which it did."""
 
     namespace: str
+    namespace_id: str
     workflow_id: str
     run_id: str
     initiated_event_id: int
@@ -315,6 +316,7 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
 
 def _write_parent(a: WorkflowExecutionStartedEventAttributes, parent: Parent) -> None:
     a.parent_workflow_namespace = parent.namespace
+    a.parent_workflow_namespace_id = parent.namespace_id
     a.parent_workflow_execution.workflow_id = parent.workflow_id
     a.parent_workflow_execution.run_id = parent.run_id
     a.parent_initiated_event_id = parent.initiated_event_id
