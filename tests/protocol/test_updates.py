@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, PollWorkflowExecutionUpdateRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    PollWorkflowExecutionUpdateRequest,
+    ResetWorkflowExecutionRequest,
+)
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -317,6 +322,27 @@ async def test_a_run_that_continues_as_new_hands_the_caller_on(client: Client, w
         "WorkflowExecutionUpdateAccepted",
         "WorkflowExecutionContinuedAsNew",
     ]
+
+
+async def test_a_reset_asks_for_the_updates_again(client: Client, worker: Workers) -> None:
+    async with worker([Ledger]) as running:
+        handle = await begin(client, running.task_queue)
+        assert await handle.execute_update(Ledger.add, 3, id="three") == 3
+        execution = WorkflowExecution(workflow_id=handle.id)
+        reset = ResetWorkflowExecutionRequest(
+            namespace="default", workflow_execution=execution, workflow_task_finish_event_id=4, request_id="reset", reason="again"
+        )
+        reply = await client.workflow_service.reset_workflow_execution(reset)
+        again = client.get_workflow_handle_for(Ledger.run, handle.id, run_id=reply.run_id)
+        assert await again.get_update_handle_for(Ledger.add, "three").result() == 3
+        assert await kinds(again) == [
+            *BEGUN[:3],
+            "WorkflowTaskFailed",
+            "WorkflowExecutionUpdateAdmitted",
+            *TASK,
+            *UPDATED,
+        ]
+        assert await again.execute_update(Ledger.add, 4) == 7
 
 
 async def test_updates_and_signals_together(client: Client, worker: Workers) -> None:

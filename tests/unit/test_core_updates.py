@@ -566,3 +566,34 @@ def test_an_update_that_a_reset_brought_along_waits_in_the_new_run_and_needs_no_
     answer(driver, acceptance("u1", 8))
     accepted = driver.events[-1].workflow_execution_update_accepted_event_attributes
     assert accepted.protocol_instance_id == "u1" and not accepted.HasField("accepted_request")
+
+
+def test_a_reset_brings_along_what_was_accepted_after_its_point() -> None:
+    driver = idle()
+    for update_id in ("u1", "u2"):
+        driver.do(update_request(update_id))
+        answer(driver, acceptance(update_id, 5), response(update_id))
+    driver.reset(4)
+    assert driver.kinds == [*IDLE[:3], "WorkflowTaskFailed", *["WorkflowExecutionUpdateAdmitted"] * 2, "WorkflowTaskScheduled"]
+    admitted = driver.events[4].workflow_execution_update_admitted_event_attributes
+    assert admitted.request == update_request("u1").request and admitted.origin == 1
+    driver.reload()
+    task = driver.take()
+    assert not messages_of(task), "the worker has them from the history"
+    answer(driver, acceptance("u1", 7), response("u1", "again"), rejection("u2"), task=task)
+    assert driver.kinds[-2:] == UPDATED
+    assert update_state(driver.run, "u2") is None and driver.run.task is None
+
+
+def test_a_reset_may_leave_updates_out_and_keeps_those_before_its_point() -> None:
+    driver = idle()
+    driver.do(update_request("u1"))
+    answer(driver, acceptance("u1", 5), response("u1"))
+    driver.do(update_request("u2"))
+    answer(driver, acceptance("u2", 10))
+    point = [number for number, kind in enumerate(driver.kinds, 1) if kind == "WorkflowTaskCompleted"][-1]
+    driver.reset(point, reset_reapply_exclude_types=[2])
+    assert driver.kinds[-2:] == ["WorkflowTaskFailed", "WorkflowTaskScheduled"]
+    assert update_state(driver.run, "u2") is None
+    state = update_state(driver.run, "u1")
+    assert state is not None and state.stage == STAGE_COMPLETED

@@ -106,7 +106,7 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
 
 def _follow_updates(tx: Transaction, updates: Updates, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> None:
     """Updates that came meanwhile get a workflow task of their own."""
-    if not updates.admitted:
+    if not updates.waiting():
         return
     if request.return_new_workflow_task:
         schedule_speculative(tx)

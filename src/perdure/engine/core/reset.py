@@ -176,8 +176,9 @@ def _admit_again(tx: Transaction, event: HistoryEvent) -> None:
         request = event.workflow_execution_update_admitted_event_attributes.request
     else:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request
-    if not request.meta.update_id:
-        return  # it was admitted by an event of its own
+    updates = tx.run.updates
+    if not request.meta.update_id or (updates is not None and updates.knows(request.meta.update_id)):
+        return  # it was admitted by an event of its own, or before the point
     again = tx.event(codes.UPDATE_ADMITTED)
     admitted = again.workflow_execution_update_admitted_event_attributes
     admitted.request.CopyFrom(request)

@@ -64,14 +64,15 @@ class Answers:
 def outgoing(run: Run, updates: Updates, task: WorkflowTask) -> bytes:
     """The requests that go with a workflow task which starts now, as a part of its poll response.
 
-    What was sent and not answered goes again, but not with a heartbeat: the worker is still at it.
+    What was sent and not answered goes again, but not with a heartbeat: the worker is still at it. And what an event records, the
+    worker has from there.
     """
     heartbeat = task.original_scheduled_time != task.scheduled_time
     parts: list[bytes] = []
-    for update_id, admitted in updates.admitted.items():
-        if admitted.sent and heartbeat:
+    for update_id, admitted in updates.waiting():
+        resent, admitted.sent = admitted.sent, True
+        if admitted.from_history or (resent and heartbeat):
             continue
-        admitted.sent = True
         message = Message(id=f"{update_id}/request", protocol_instance_id=update_id, event_id=task.started_event_id - 1)
         message.body.Pack(admitted.request)
         parts.append(framed(_MESSAGES, message.SerializeToString()))
@@ -162,7 +163,7 @@ def _check(plan: Plan, answers: Answers, answer: Answer) -> None:
 def _check_waits(plan: Plan, answers: Answers, update_id: str, echoed: bool) -> None:
     """An update that the run has forgotten is as good as admitted if the worker gives its request back."""
     updates = plan.run.updates
-    waits = updates is not None and update_id in updates.admitted
+    waits = updates is not None and updates.waits(update_id)
     unknown = updates is None or not updates.knows(update_id)
     if update_id in answers.accepted or update_id in answers.rejected or not (waits or (unknown and echoed)):
         raise _refused(f"update {update_id} does not wait for a word")
@@ -193,7 +194,7 @@ def carry_out_rest(tx: Transaction, answers: Answers) -> None:
 
 def reject_unprocessed(tx: Transaction, updates: Updates) -> None:
     """What a worker has seen and not answered it will not answer."""
-    for update_id, admitted in list(updates.admitted.items()):
+    for update_id, admitted in updates.waiting():
         if admitted.sent:
             _end(tx, update_id, UNPROCESSED)
 
@@ -215,7 +216,7 @@ def _accept(tx: Transaction, update_id: str, body: Acceptance) -> None:
     a.accepted_request_sequencing_event_id = body.accepted_request_sequencing_event_id
     if admitted is None:
         a.accepted_request.CopyFrom(body.accepted_request)
-    elif not admitted.recorded:
+    elif not admitted.from_history:
         a.accepted_request.CopyFrom(admitted.request)
     tx.append(event)
     report(tx.outcome, UpdateNews(update_id, codes.STAGE_ACCEPTED))
@@ -238,5 +239,5 @@ def _complete(tx: Transaction, update_id: str, body: Response) -> None:
 def _end(tx: Transaction, update_id: str, outcome: UpdateOutcome) -> None:
     """A rejection: as if the update had never been."""
     if tx.run.updates is not None:
-        tx.run.updates.admitted.pop(update_id, None)
+        tx.run.updates.reject(update_id)
     report(tx.outcome, UpdateNews(update_id, codes.STAGE_COMPLETED, outcome))

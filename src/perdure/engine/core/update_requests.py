@@ -72,7 +72,9 @@ def enter(run: Run, request: UpdateWorkflowExecutionRequest) -> None:
     """Puts a new update into the run's registry."""
     if run.updates is None:
         run.updates = Updates()
-    run.updates.admitted[request.request.meta.update_id] = Admitted(request.request)
+    update_id = request.request.meta.update_id
+    admitted = run.updates.admitted[update_id] = Admitted(request.request, recorded=update_id in run.updates.admitted)
+    admitted.from_history = False
 
 
 def _check_run(run: Run, request: UpdateWorkflowExecutionRequest) -> None:

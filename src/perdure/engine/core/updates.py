@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 class Admitted:
     """An update that waits for a worker's word."""
 
-    __slots__ = ("recorded", "request", "sent", "size")
+    __slots__ = ("from_history", "recorded", "rejected", "request", "sent", "size")
 
     def __init__(self, request: UpdateRequest, *, recorded: bool = False) -> None:
         self.request = request
         self.size = request.ByteSize()
         self.sent = False
         """A workflow task has brought it to a worker, which has not answered."""
+        self.rejected = False
+        """A worker has said no to an update that is recorded: only this memory knows."""
+        self.from_history = recorded
+        """The worker has the request from that event, and needs no message."""
         self.recorded = recorded
         """An event says so: a reset has brought it along."""
 
@@ -54,18 +58,31 @@ class Updates:
 
     @property
     def in_flight(self) -> int:
-        return len(self.admitted) + len(self.accepted)
+        return len(self.waiting()) + len(self.accepted)
 
     @property
     def total(self) -> int:
         return self.in_flight + len(self.completed)
 
     def knows(self, update_id: str) -> bool:
-        return update_id in self.admitted or update_id in self.accepted or update_id in self.completed
+        return self.waits(update_id) or update_id in self.accepted or update_id in self.completed
 
-    def unsent(self) -> bool:
-        """Whether one waits that no worker has seen."""
-        return any(not each.sent for each in self.admitted.values())
+    def waits(self, update_id: str) -> bool:
+        """Whether it waits for a worker's word."""
+        admitted = self.admitted.get(update_id)
+        return admitted is not None and not admitted.rejected
+
+    def waiting(self) -> list[tuple[str, Admitted]]:
+        """Those that wait for a worker's word."""
+        return [(update_id, admitted) for update_id, admitted in self.admitted.items() if not admitted.rejected]
+
+    def reject(self, update_id: str) -> None:
+        """A worker, or the engine for it, has said no."""
+        admitted = self.admitted.get(update_id)
+        if admitted is not None and admitted.recorded:
+            admitted.rejected = True
+        else:
+            self.admitted.pop(update_id, None)
 
 
 class UpdateState(NamedTuple):
@@ -86,7 +103,7 @@ def update_state(run: Run, update_id: str) -> UpdateState | None:
         return UpdateState(codes.STAGE_COMPLETED, updates.completed[update_id])
     if update_id in updates.accepted:
         return UpdateState(codes.STAGE_COMPLETED if run.closed else codes.STAGE_ACCEPTED)
-    return UpdateState(codes.STAGE_ADMITTED) if update_id in updates.admitted and not run.closed else None
+    return UpdateState(codes.STAGE_ADMITTED) if updates.waits(update_id) and not run.closed else None
 
 
 class Abort(Enum):
@@ -137,14 +154,14 @@ def abort_all(outcome: Outcome, updates: Updates) -> None:
     """The run has closed: what was accepted fails, what was not is aborted."""
     for update_id in updates.accepted:
         report(outcome, UpdateNews(update_id, codes.STAGE_COMPLETED, CLOSED_ACCEPTED))
-    for update_id in updates.admitted:
+    for update_id, _ in updates.waiting():
         report(outcome, UpdateNews(update_id, codes.STAGE_ADMITTED, abort=Abort.CLOSED))
     updates.admitted = {update_id: admitted for update_id, admitted in updates.admitted.items() if admitted.recorded}
 
 
 def abort_admitted(outcome: Outcome, updates: Updates) -> None:
     """A worker's answer was refused: none of the updates that wait can be trusted to its next one."""
-    for update_id, admitted in list(updates.admitted.items()):
+    for update_id, admitted in updates.waiting():
         if not admitted.recorded:
             abort = Abort.NOT_READY if admitted.sent else Abort.LOST
             report(outcome, UpdateNews(update_id, codes.STAGE_ADMITTED, abort=abort))
