@@ -136,6 +136,11 @@ async def test_a_server_speaks_http_and_lets_others_join(tmp_path: Path) -> None
         found = re.search(r"HTTP on (http://127\.0\.0\.1:\d+), engine", said)
         assert found, said
         assert (await perdure(url, "workflow", "start", "--type", "greet", "-w", "g1", "-i", '"you"'))[0] == 0
+        over_grpc = re.search(r"gRPC on (\S+),", said)
+        assert over_grpc
+        for _ in range(3):
+            code, out, error = await perdure(f"perdure://{over_grpc[1]}", "workflow", "describe", "-w", "g1", "-o", "json")
+            assert (code, json.loads(out)["workflowExecutionInfo"]["type"], error) == (0, {"name": "greet"}, "")
         path = f"{found[1]}/api/v1/namespaces/default/workflows/g1"
         answer = await asyncio.to_thread(lambda: urllib.request.urlopen(path, timeout=20).read())
         assert json.loads(answer)["workflowExecutionInfo"]["type"] == {"name": "greet"}

@@ -393,6 +393,36 @@ async def test_a_killed_owner_is_followed(path: Path) -> None:
         await asyncio.wait((waiting,))
 
 
+FORKED = """
+import asyncio, os, sys
+from perdure.service.connect import connect
+async def main():
+    await connect(sys.argv[1])
+    if os.fork() == 0:  # lives until the test closes its end
+        os.read(0, 1)
+        os._exit(0)
+    print("open", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_forked_child_of_a_killed_owner_holds_nobody_up(path: Path) -> None:
+    """It has inherited the owner's sockets and its lock, and must not keep them open."""
+    pipe = asyncio.subprocess.PIPE
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKED, f"sqlite:///{path}", stdin=pipe, stdout=pipe)
+    assert owner.stdout is not None and owner.stdin is not None
+    assert await owner.stdout.readline() == b"open\n"
+    async with opened(path) as joiner:
+        assert joiner.engine is None
+        owner.kill()
+        assert (await joiner.service().start_workflow_execution(start_request("w"))).run_id
+        assert joiner.engine is not None
+    owner.stdin.close()
+    await owner.stdout.read()  # the child's end
+    await owner.wait()
+
+
 async def test_what_cannot_be_repeated_is_unavailable_when_its_answer_is_lost(path: Path) -> None:
     listener = addresses.listen(str(path))
     storage = SQLiteStorage(path)

@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 the workflow or operation failed; 2 bad usage; 3 engine no
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,7 +42,14 @@ for command in (demo, server, worker, workflow, schedule, batch, task_queue, nam
 
 def main() -> None:
     """The script's entry point."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "perdure.service.grpc_client" in sys.modules:
+        # The threads under the connection to a server may abort an interpreter that is being torn down: what is done would count as failed.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
