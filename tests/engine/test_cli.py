@@ -16,6 +16,9 @@ import pytest
 from perdure import ApplicationError, WorkflowClient, WorkflowContext, WorkflowWorker, workflow
 
 
+pytestmark = pytest.mark.timeout(240)  # each command is a process of its own
+
+
 @workflow
 class Basket:
     def __init__(self) -> None:
@@ -81,8 +84,8 @@ async def test_a_workflow_from_start_to_result(url: str) -> None:
     watching = asyncio.create_task(perdure(url, "workflow", "watch", "-w", "b1"))
     assert (await perdure(url, "workflow", "signal", "-w", "b1", "--name", "check_out"))[0] == 0
     assert await perdure(url, "workflow", "result", "-w", "b1") == (0, '[\n  "bread",\n  "milk"\n]\n', "")
-    code, out, _ = await watching
-    assert code == 0 and "WorkflowExecutionCompleted" in out
+    code, out, error = await watching
+    assert (code, error) == (0, "") and "WorkflowExecutionCompleted" in out
     code, out, _ = await perdure(url, "workflow", "show", "-w", "b1", "-o", "json")
     assert json.loads(out)["events"][0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
@@ -88,3 +89,28 @@ async def test_closing_the_engine_ends_every_wait(reader: Reader) -> None:
     await reader.clock.advance(1)
     await reader.engine.close()
     assert not (await read).history.events
+
+
+async def test_a_run_that_ends_while_its_events_are_read_does_not_end_the_following(reader: Reader) -> None:
+    """A reader follows from the beginning; the run ends between the look at its state and the reading of its events."""
+    history, read_events = reader.engine.history, reader.engine.history.events
+    terminate = TerminateWorkflowExecutionRequest(namespace="default", reason="enough")
+    terminate.workflow_execution.workflow_id = "w"
+
+    async def events(run_id: str, first: int, last: int) -> list[HistoryEvent]:
+        history.events = read_events  # type: ignore[method-assign]
+        await reader.service.terminate_workflow_execution(terminate)
+        return await read_events(run_id, first, last)
+
+    history.events = events  # type: ignore[method-assign]
+    request = GetWorkflowExecutionHistoryRequest(namespace="default", wait_new_event=True)
+    request.execution.workflow_id = "w"
+    seen: list[int] = []
+    while True:
+        response = await reader.service.get_workflow_execution_history(request)
+        seen += [event.event_id for event in response.history.events]
+        request.next_page_token = response.next_page_token
+        if not request.next_page_token:
+            break
+    assert seen == list(range(1, len(seen) + 1))
+    assert response.history.events[-1].HasField("workflow_execution_terminated_event_attributes")
