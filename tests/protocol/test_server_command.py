@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollActivityTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from tests.protocol.conftest import started
 
 from perdure.model.errors import ServerStartFailed
 from perdure.server import Server, ServerOptions
@@ -139,9 +141,11 @@ async def test_the_sdk_starts_it_as_its_dev_server(tmp_path: Path) -> None:
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m perdure.cli "$@"\n')
     wrapper.chmod(0o700)
     extra = ["--dynamic-config-value", "frontend.enableSomething=true", "--search-attribute", "Customer=Keyword"]
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(wrapper), namespace="orders", dev_server_extra_args=extra
+    async with await started(
+        lambda: WorkflowEnvironment.start_local(dev_server_existing_path=str(wrapper), namespace="orders", dev_server_extra_args=extra)
     ) as environment:
+        listed = await environment.client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="orders"))
+        assert "Customer" in listed.custom_attributes
         assert environment.client.namespace == "orders"
         queue = str(uuid.uuid4())
         async with Worker(environment.client, task_queue=queue, activities=[step], workflows=[Steps]):

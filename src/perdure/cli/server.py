@@ -6,6 +6,7 @@ One line on standard output says that calls are accepted, and where; whoever sta
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class Serving:
     namespaces: tuple[str, ...]
     search_attributes: tuple[tuple[str, str], ...]
     dynamic_config: tuple[str, ...]
+    time_skipping: bool = False
 
 
 _namespace_option = click.option("--namespace", "-n", "namespaces", multiple=True, metavar="NAME", help="A namespace to have; repeatable.")
@@ -92,6 +94,7 @@ def server(
 @click.option("--ui-ip", "--ui-asset-path", "--ui-public-path", "--ui-codec-endpoint", "unused", expose_value=False, hidden=True)
 @click.option("--metrics-port", "--sqlite-pragma", "--log-config", "unused_too", expose_value=False, hidden=True)
 @click.option("--search-attribute", "search_attributes", multiple=True, metavar="NAME=TYPE", help="A search attribute to have; repeatable.")
+@click.option("--time-skipping", is_flag=True, help="Serve TestService: time passes at once when nobody has anything to do.")
 @_dynamic_config_option
 @click.option("--log-format", type=click.Choice(["text", "json", "pretty"]), default="text", help="Of the log on standard error.")
 @click.option("--log-level", type=click.Choice(list(_LEVELS)), default="warn", show_default=True, help="What is logged.")
@@ -106,6 +109,7 @@ def start_dev(
     http_port: int | None,
     ui_port: int | None,
     search_attributes: tuple[str, ...],
+    time_skipping: bool,
     dynamic_config: tuple[str, ...],
     log_format: str,
     log_level: str,
@@ -119,7 +123,7 @@ def start_dev(
     url = f"sqlite:///{db_filename}" if db_filename else "memory://"
     options = ServerOptions(host=ip, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
     attributes = tuple(_split(text, "--search-attribute") for text in search_attributes)
-    _serve(Serving(url, options, web, _with_default(namespaces), attributes, dynamic_config))
+    _serve(Serving(url, options, web, _with_default(namespaces), attributes, dynamic_config, time_skipping))
 
 
 def _http_port(given: int | None, port: int) -> int:
@@ -147,16 +151,18 @@ def _serve(serving: Serving) -> None:
 async def _serve_until_stopped(serving: Serving) -> None:
     import asyncio
 
-    from perdure.server import Server
+    from perdure.server import Server, SkippingClock
     from perdure.server.dynamic_config import settings_from
     from perdure.service.connect import open_own_engine
     from perdure.worker.stop_signals import stop_signals
 
     stopped = asyncio.Event()
     settings = settings_from(serving.dynamic_config)
-    owned = await open_own_engine(serving.url, namespaces=serving.namespaces)
+    clock = SkippingClock() if serving.time_skipping else None
+    owned = await open_own_engine(serving.url, clock=clock, namespaces=serving.namespaces)
     try:
         owned.engine.configure(settings)
+        await _add_search_attributes(owned.engine.frontend(in_process=True), serving)
         served = Server(owned.engine, serving.options)
         await served.start()
         web = await _serve_http(serving, owned.engine.frontend(in_process=False))
@@ -167,6 +173,21 @@ async def _serve_until_stopped(serving: Serving) -> None:
             await asyncio.gather(served.stop(), *([web.stop()] if web is not None else []))
     finally:
         await owned.close()
+
+
+async def _add_search_attributes(service: WorkflowService, serving: Serving) -> None:
+    from temporalio.api.enums.v1 import IndexedValueType
+    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+
+    for name, kind in serving.search_attributes:
+        word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).upper()
+        if f"INDEXED_VALUE_TYPE_{word}" not in list(IndexedValueType.keys()):
+            types = "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
+            raise click.UsageError(f"--search-attribute {name} is of type {kind!r}; the types are {types}.")
+        for namespace in serving.namespaces:
+            request = AddSearchAttributesRequest(namespace=namespace)
+            request.search_attributes[name] = IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{word}")
+            await service.add_search_attributes(request)
 
 
 async def _serve_http(serving: Serving, service: WorkflowService) -> HttpServer | None:

@@ -76,6 +76,11 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether anything is under way, or waits for its turn."""
+        return bool(self._tasks or self._queue)
+
     def __repr__(self) -> str:
         return f"<Deliveries: {len(self._tasks)} under way, {len(self._senders)} senders>"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from perdure.engine.core import Run
 from perdure.engine.loading import load_runs
@@ -101,6 +101,10 @@ class LiveRuns:
 
     def __repr__(self) -> str:
         return f"<LiveRuns: {len(self._runs)} of {LIVE_RUNS_MAX}>"
+
+    def in_memory(self) -> Iterable[LiveRun]:
+        """Those that are in memory, in no order that means anything."""
+        return self._runs.values()
 
     def get(self, run_id: str) -> LiveRun | None:
         """The run, if it is in memory."""

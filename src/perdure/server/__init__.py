@@ -5,5 +5,6 @@ engine's frontend; a new RPC is written there, and is served.
 """
 
 from perdure.server.server import Server, ServerOptions
+from perdure.server.skipping_clock import SkippingClock
 
-__all__ = ["Server", "ServerOptions"]
+__all__ = ["Server", "ServerOptions", "SkippingClock"]

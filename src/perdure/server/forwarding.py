@@ -38,8 +38,9 @@ def snake_case(name: str) -> str:
 class Forwarding(grpc.GenericRpcHandler):
     """Every path of a port. Services are added before the port opens."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, on_answered: Callable[[], None] | None = None) -> None:
         self._admission = admission
+        self._on_answered = on_answered
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         self._services: set[str] = set()
 
@@ -86,7 +87,17 @@ class Forwarding(grpc.GenericRpcHandler):
                 await fail(context, method.name, error)
             await refuse(context, refusal)
 
-        return forward
+        return forward if self._on_answered is None else _followed(forward, self._on_answered)
+
+
+def _followed(behaviour: Behaviour, then: Callable[[], None]) -> Behaviour:
+    async def forward(body: bytes, context: Context) -> bytes:
+        try:
+            return await behaviour(body, context)
+        finally:
+            then()
+
+    return forward
 
 
 def _parsed(parse: Callable[[bytes], Message], body: bytes, method: str) -> Message:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from grpc import aio
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
+from temporalio.api.testservice.v1 import service_pb2 as test_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from perdure.engine.engine import Engine
@@ -19,6 +20,8 @@ from perdure.model.errors import ServerStartFailed
 from perdure.server import health
 from perdure.server.admission import REQUEST_BYTES_MAX, Admission
 from perdure.server.forwarding import Forwarding
+from perdure.server.skipping_clock import SkippingClock
+from perdure.server.time_skipping import TimeSkipping
 
 GRACE_SECONDS = 5.0
 """What calls that are under way get to finish when the server ends."""
@@ -46,7 +49,9 @@ class Server:
     """Serves an engine, which it does not own. `start`, then `stop`; neither twice."""
 
     def __init__(self, engine: Engine, options: ServerOptions) -> None:
+        """An engine whose clock is a `SkippingClock` gets the `TestService` as well."""
         self._engine = engine
+        self._skipping = TimeSkipping(engine, engine.clock) if isinstance(engine.clock, SkippingClock) else None
         self._options = options
         self._serving = False
         self._grpc = aio.server(options=_channel_options())
@@ -85,7 +90,10 @@ class Server:
 
     def _forwarding(self) -> Forwarding:
         frontend = self._engine.frontend(in_process=False)
-        forwarding = Forwarding(self._options.admission)
+        skipping = self._skipping
+        forwarding = Forwarding(self._options.admission, None if skipping is None else skipping.consider)
+        if skipping is not None:
+            forwarding.add_service(test_service.DESCRIPTOR.services_by_name["TestService"], skipping)
         workflow = workflow_service.DESCRIPTOR.services_by_name["WorkflowService"]
         operator = operator_service.DESCRIPTOR.services_by_name["OperatorService"]
         forwarding.add_service(workflow, frontend)
@@ -96,6 +104,8 @@ class Server:
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Takes no more calls, answers polls and waits at once, and lets other calls finish, `grace` seconds at most."""
         self._serving = False
+        if self._skipping is not None:
+            self._skipping.close()
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         self._engine.end_waits()
         await stopping

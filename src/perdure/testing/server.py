@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from perdure.engine.settings import EngineSettings
 from perdure.model.clock import Clock
-from perdure.server import Server, ServerOptions
+from perdure.server import Server, ServerOptions, SkippingClock
 from perdure.service.connect import open_own_engine
 
 __all__ = ["server"]
@@ -23,16 +23,21 @@ async def server(
     namespaces: Sequence[str] = ("default",),
     clock: Clock | None = None,
     settings: EngineSettings | None = None,
+    time_skipping: bool = False,
 ) -> AsyncGenerator[str]:
     """A server for as long as the block runs; gives its address, HOST:PORT, for any Temporal SDK.
 
         async with perdure.testing.server() as address:
             client = await temporalio.client.Client.connect(address)
 
+    With `time_skipping` it serves Temporal's `TestService` too: while that is unlocked, a timer of a year takes no time.
+
     Raises:
         ServerStartFailed: the port is taken.
         StorageError: the storage cannot be opened.
     """
+    if time_skipping and clock is None:
+        clock = SkippingClock()
     owned = await open_own_engine(url, clock=clock, namespaces=namespaces)
     try:
         if settings is not None:
