@@ -45,14 +45,20 @@ async def client_closed(tmp: Path) -> None:
     await client.start_workflow(nothing, id="1")
 
 
-@mistake("UnknownEngine", "there is no engine for postgres:// in this release; say sqlite:///perdure.db for a SQLite file, or memory://")
+@mistake(
+    "UnknownEngine",
+    "there is no engine for postgres:// in this release; say sqlite:///perdure.db for a SQLite file, "
+    "perdure://HOST:PORT for a server, or memory://",
+)
 async def postgres(tmp: Path) -> None:
     await connect("postgres://localhost/app")
 
 
-@mistake("UnknownEngine", "there is no engine for temporal:// in this release; say sqlite:///perdure.db for a SQLite file, or memory://")
-async def temporal_server(tmp: Path) -> None:
-    await connect("temporal://localhost:7233")
+@mistake(
+    "EngineUnavailable", "no server answers at 127.0.0.1:1: connection refused. Start one with `perdure server`, or look at the address."
+)
+async def nobody_serves(tmp: Path) -> None:
+    await connect("temporal://127.0.0.1:1")
 
 
 @mistake("UnknownEngine", "'localhost:7233' is not a URL; for a SQLite file say sqlite:///perdure.db, for an engine in memory memory://")
@@ -60,7 +66,11 @@ async def host_and_port(tmp: Path) -> None:
     await connect("localhost:7233")
 
 
-@mistake("UnknownEngine", "there is no engine for sqllite:// in this release; say sqlite:///app.db for a SQLite file, or memory://")
+@mistake(
+    "UnknownEngine",
+    "there is no engine for sqllite:// in this release; say sqlite:///app.db for a SQLite file, "
+    "perdure://HOST:PORT for a server, or memory://",
+)
 async def misspelt(tmp: Path) -> None:
     await connect("sqllite:///app.db")
 

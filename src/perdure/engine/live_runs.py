@@ -28,6 +28,8 @@ LIVE_RUNS_MAX = 1_000
 """Runs in memory, about 6 KB each; as many as a worker keeps workflows.
 
 Those beyond it that have no transaction under way are dropped, the longest unused first."""
+LOOKED_AT_MAX = 64
+"""How many of them each new run may have looked at."""
 LOADED_TOGETHER_MAX = 64
 """Runs read from the storage in one go, when many are asked for at once."""
 
@@ -162,22 +164,14 @@ class LiveRuns:
 
     def _trim(self) -> None:
         """Drops the longest unused runs; looks at a bounded number, since those with commits under way stay."""
-        for run_id in list(self._iterate_oldest(64)):
+        for _ in range(LOOKED_AT_MAX):
             if len(self._runs) <= LIVE_RUNS_MAX:
                 return
-            live = self._runs[run_id]
+            run_id, live = next(iter(self._runs.items()))
             if live.pending or live.drained or live.waiting or live.watchers:
                 self._runs.move_to_end(run_id)
             else:
                 self.evict(live)
-
-    def _iterate_oldest(self, count: int) -> Sequence[str]:
-        oldest: list[str] = []
-        for run_id in self._runs:
-            oldest.append(run_id)
-            if len(oldest) == count:
-                break
-        return oldest
 
     def known(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
         """As `find`, if the run is in memory."""

@@ -8,6 +8,7 @@ keeps its request id while it does; here only the error says whether the call ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,9 @@ _LOST = frozenset((StatusCode.UNKNOWN, StatusCode.CANCELLED))
 """How a connection that broke is reported."""
 
 Method = Callable[[Any], Awaitable[Any]]
+
+
+_SYSTEM_MESSAGE = re.compile(r'message: "([^"]+)"')
 
 
 class TemporalGrpcClient:
@@ -62,7 +66,7 @@ class TemporalGrpcClient:
             return TemporalGrpcClient(await ServiceClient.connect(config))
         except RuntimeError as error:
             raise EngineUnavailable(
-                f"no server answers at {target}: {error}. Start one with `perdure server`, or look at the address."
+                f"no server answers at {target}: {_reason(error)}. Start one with `perdure server`, or look at the address."
             ) from error
 
     async def close(self) -> None:
@@ -124,3 +128,9 @@ def options_of(url: str) -> dict[str, Any]:
         raise UnknownEngine(f"{url!r} has an option {unknown[0]!r}; there are namespace, tls and api_key")
     api_key = query.get("api_key")
     return {"tls": query.get("tls", "true" if api_key else "false").lower() in ("true", "1", "yes"), "api_key": api_key}
+
+
+def _reason(error: RuntimeError) -> str:
+    """What the operating system said, if that can be found in what the connection's library says."""
+    found = _SYSTEM_MESSAGE.search(str(error))
+    return found.group(1).lower() if found else str(error)

@@ -34,7 +34,7 @@ class BatchCalls(Calls):
     @rpc
     async def describe_batch_operation(self, request: DescribeBatchOperationRequest) -> DescribeBatchOperationResponse:
         """How far a job is."""
-        self._named(request.namespace, request.job_id)
+        self._check_job(request.namespace, request.job_id)
         return (await self.engine.batches.find(request.namespace, request.job_id)).shown
 
     @rpc
@@ -51,13 +51,13 @@ class BatchCalls(Calls):
     @rpc
     async def stop_batch_operation(self, request: StopBatchOperationRequest) -> StopBatchOperationResponse:
         """Ends a job that runs."""
-        self._named(request.namespace, request.job_id)
+        self._check_job(request.namespace, request.job_id)
         if not request.reason:
             raise invalid_argument("Reason is not set on request.")
         await self.engine.batches.stop(request.namespace, request.job_id)
         return StopBatchOperationResponse()
 
-    def _named(self, namespace: str, job_id: str) -> None:
+    def _check_job(self, namespace: str, job_id: str) -> None:
         self._namespace(namespace)
         if not job_id:
             raise invalid_argument("JobId is not set on request.")

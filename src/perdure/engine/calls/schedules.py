@@ -69,7 +69,7 @@ class ScheduleCalls(Calls):
     @rpc
     async def update_schedule(self, request: UpdateScheduleRequest) -> UpdateScheduleResponse:
         """Replaces a schedule; nothing happens if the conflict token is old."""
-        self._named(request.namespace, request.schedule_id)
+        self._check_schedule(request.namespace, request.schedule_id)
         custom = self.engine.namespaces.get(request.namespace).attributes
         requests.check_update(request, custom)
         schedule = requests.checked(request.namespace, request.schedule_id, request.schedule, custom)
@@ -89,7 +89,7 @@ class ScheduleCalls(Calls):
     @rpc
     async def patch_schedule(self, request: PatchScheduleRequest) -> PatchScheduleResponse:
         """Triggers, backfills, pauses or unpauses a schedule."""
-        self._named(request.namespace, request.schedule_id)
+        self._check_schedule(request.namespace, request.schedule_id)
         requests.check_patch(request.patch)
 
         def patch(state: ScheduleState, now: int) -> None:
@@ -102,7 +102,7 @@ class ScheduleCalls(Calls):
     @rpc
     async def delete_schedule(self, request: DeleteScheduleRequest) -> DeleteScheduleResponse:
         """Deletes a schedule; the workflows that it started run on."""
-        self._named(request.namespace, request.schedule_id)
+        self._check_schedule(request.namespace, request.schedule_id)
         await self.engine.schedules.delete(request.namespace, request.schedule_id)
         return DeleteScheduleResponse()
 
@@ -133,12 +133,12 @@ class ScheduleCalls(Calls):
         times = requests.matching_times(state, to_ns(request.start_time), to_ns(request.end_time))
         return ListScheduleMatchingTimesResponse(start_time=[timestamp(when) for when in times])
 
-    def _named(self, namespace: str, schedule_id: str) -> None:
+    def _check_schedule(self, namespace: str, schedule_id: str) -> None:
         self._namespace(namespace)
         requests.check_names(schedule_id)
 
     async def _schedule(self, namespace: str, schedule_id: str) -> ScheduleState:
-        self._named(namespace, schedule_id)
+        self._check_schedule(namespace, schedule_id)
         return await self.engine.schedules.find(namespace, schedule_id)
 
     @staticmethod
