@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowContext, activity
-from perdure.engine import matching
+from perdure.engine import unpolled
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -368,5 +368,5 @@ async def unknown_name(ctx: WorkflowContext) -> None:
 
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)
 async def test_what_its_author_sees(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "UNPOLLED_WARNING_SECONDS", 0.1)
+    monkeypatch.setattr(unpolled, "UNPOLLED_WARNING_SECONDS", 0.1)
     assert await of_workflow(row.code, *ACTIVITIES) == (row.error, row.text)

@@ -11,6 +11,7 @@ from perdure.engine.back_pressure import START_WAIT_SECONDS, make_way
 from perdure.engine.core import TaskKind
 from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
 from perdure.engine.poller import Poller
+from perdure.engine.unpolled import UNPOLLED_WARNING_SECONDS
 from perdure.testing import ManualClock
 
 KEY = QueueKey(TaskKind.ACTIVITY, "default", "q")
@@ -186,7 +187,7 @@ async def test_a_queue_that_nobody_polls_is_named_with_those_that_are(caplog: py
     poll = f.poll(QueueKey(TaskKind.ACTIVITY, "default", "polled"))
     await turn()
     f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
-    await f.clock.advance(module.UNPOLLED_WARNING_SECONDS + 1)
+    await f.clock.advance(UNPOLLED_WARNING_SECONDS + 1)
     assert '"q", which no worker polls; queues with a worker: "polled"' in caplog.text
     poll.cancel()
 

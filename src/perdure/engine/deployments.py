@@ -176,6 +176,11 @@ class Deployments:
         version = self.target(run, kind, queue)
         return queue if version is None else _queue_of(queue, version)
 
+    def routing_of(self, kind: TaskKind, namespace: str, queue: str) -> RoutingConfig | None:
+        """Of the deployment whose workers poll a queue; None if no versioned worker ever did."""
+        versions = self._pollers.get(Polled(namespace, queue, kind))
+        return self._all[namespace, versions[-1].deployment].routing if versions else None
+
     def outdated(self, run: Run) -> bool:
         """Whether the version that did a run's last workflow task is not the one that is to do the next."""
         versioning = run.versioning

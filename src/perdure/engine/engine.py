@@ -45,10 +45,12 @@ from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
 from perdure.engine.standalone_activities import StandaloneActivities
 from perdure.engine.starts import Starts
+from perdure.engine.task_queue_configs import TaskQueueConfigs
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions
 from perdure.engine.update_with_start import UpdateWithStart
 from perdure.engine.updates import Updates
+from perdure.engine.workers import Workers
 from perdure.model.clock import Clock, SystemClock
 from perdure.storage.contract import Committed, WorkflowStorage
 
@@ -78,6 +80,9 @@ class Engine:
         self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
         environment.matching = self.matching
         self.placing = Placing(self.deployments, self.matching)
+        self.queue_configs = TaskQueueConfigs(self.records, self.matching, clock)
+        self.placing.weights = self.queue_configs.weights
+        self.workers = Workers(clock)
         self.rerouting = Rerouting(self.placing, self.matching, self.runs, self.dispatch)
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
@@ -197,6 +202,7 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
     try:
         await engine.namespaces.open(namespaces)
         await engine.deployments.load()
+        await engine.queue_configs.load()
         await recover(engine)
         engine.record_timers.open()
         engine.schedules.open()

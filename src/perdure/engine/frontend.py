@@ -21,6 +21,7 @@ from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.updates import UpdateCalls
 from perdure.engine.calls.visibility import VisibilityCalls
+from perdure.engine.calls.workers import WorkerCalls
 from perdure.engine.calls.workflow_tasks import WorkflowTaskCalls
 from perdure.engine.calls.workflows import WorkflowCalls
 
@@ -37,6 +38,7 @@ class Frontend(
     ActivityControlCalls,
     OperationCalls,
     DeploymentCalls,
+    WorkerCalls,
     StandaloneActivityCalls,
     TaskQueueCalls,
     ScheduleCalls,

@@ -24,6 +24,7 @@ from perdure.engine.backlog import Backlog, Urgency
 from perdure.engine.core import TaskKind
 from perdure.engine.poller import Poller
 from perdure.engine.rate_limits import RateLimit
+from perdure.engine.unpolled import note_unpolled
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.patience import wait_seconds
@@ -44,12 +45,8 @@ STICKY_SILENCE_SECONDS = 10
 """A sticky queue that nobody has polled for so long is taken for gone (`engine-semantics` 2.5)."""
 ENDED_WORKERS_MAX = 1_000
 """Workers that are remembered to have said good-bye; polls of those before them wait their time."""
-UNPOLLED_WARNING_SECONDS = 10
-"""A task that has waited so long on a queue without pollers is worth a warning."""
-_UNPOLLED = (
-    '%s on the task queue "%s", which no worker polls; queues with a worker: %s. '
-    'Start a worker with task_queue="%s", or start the workflow on one of those.'
-)
+SEEN_MAX = 1_000
+"""Pollers of a queue that are remembered; beyond, all are forgotten and met again."""
 _SECOND = 1_000_000_000
 
 
@@ -87,6 +84,7 @@ class TaskQueue:
         "pumping",
         "reading",
         "ready",
+        "seen",
         "warned",
     )  # fmt: skip
 
@@ -110,6 +108,8 @@ class TaskQueue:
         """Of a sticky queue: the queue that serves when its worker is gone."""
         self.last_poll = 0
         """When somebody last polled, or was given a task; 0: never."""
+        self.seen: dict[str, int] = {}
+        """Who has polled, and when last."""
         self.warned = False
         self._matching = matching
         self._expiry: Cancellable | None = None
@@ -221,7 +221,8 @@ class Matching:
         self._read_overflow = read_overflow
         self._queues: tuple[dict[tuple[str, str], TaskQueue], ...] = tuple({} for _ in range(max(TaskKind) + 1))
         """By kind, namespace and name. (Not by `QueueKey`: the hash of an enum's member is a call to Python code.)"""
-        self._closed = False
+        self.limits: dict[QueueKey, RateLimit] = {}
+        self.closed = False
         self._ended: dict[str, None] = {}
         """Keys of workers that have said good-bye, the oldest first: what they had under way may arrive after that."""
 
@@ -231,6 +232,8 @@ class Matching:
         queue = self._queues[kind].get((namespace, name))
         if queue is None:
             queue = self._queues[kind][namespace, name] = TaskQueue(self, key)
+            if self.limits:
+                queue.limit = self.limits.get(key)
         return queue
 
     def find(self, key: QueueKey) -> TaskQueue | None:
@@ -259,11 +262,13 @@ class Matching:
 
         A poll in process that is cancelled when its task has come gives the task all the same: the worker does that one, and ends.
         """
-        if self._closed or worker in self._ended:
+        if self.closed or worker in self._ended:
             return nothing()
         queue = self.queue(key)
         now = self.clock.now()
-        queue.last_poll = now
+        queue.last_poll = queue.seen[identity] = now
+        if len(queue.seen) > SEEN_MAX:
+            queue.seen = {identity: now}
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         wait = wait_seconds(POLL_SECONDS)
@@ -323,7 +328,7 @@ class Matching:
                     return
                 poller = queue.take_poller()
                 if poller is None:
-                    self._note_unpolled(queue)
+                    note_unpolled(self, queue)
                     return
                 self._start(queue, queue.ready.popleft(), poller)
         finally:
@@ -378,7 +383,7 @@ class Matching:
 
     def close(self) -> None:
         """Answers all polls, and every later one at once."""
-        self._closed = True
+        self.closed = True
         for queue in self.queues():
             queue.end_polls()
             queue.disperse()
@@ -387,15 +392,3 @@ class Matching:
         """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""
         if not (queue.pollers or queue.ready or queue.orphans or queue.overflowed or queue.reading):
             self._queues[queue.key.kind].pop((queue.key.namespace, queue.key.name), None)
-
-    def _note_unpolled(self, queue: TaskQueue) -> None:
-        if not queue.last_poll and not queue.warned and queue.normal_name is None and not self._closed:
-            queue.warned = True
-            self.clock.call_at(self.clock.now() + UNPOLLED_WARNING_SECONDS * _SECOND, lambda: self._warn_unpolled(queue))
-
-    def _warn_unpolled(self, queue: TaskQueue) -> None:
-        if queue.last_poll or self._closed:
-            return
-        polled = sorted({q.key.name for q in self.queues() if q.key.kind == queue.key.kind and q.pollers and q.normal_name is None})
-        what = "Workflow tasks wait" if queue.key.kind is TaskKind.WORKFLOW else "Activities wait"
-        logger.warning(_UNPOLLED, what, queue.key.name, ", ".join(f'"{name}"' for name in polled) or "none", queue.key.name)

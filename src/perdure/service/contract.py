@@ -22,6 +22,7 @@ from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.updates import UpdateRpcs
 from perdure.service.rpcs.visibility import VisibilityRpcs
+from perdure.service.rpcs.workers import WorkerRpcs
 from perdure.service.rpcs.workflow_tasks import WorkflowTaskRpcs
 from perdure.service.rpcs.workflows import WorkflowRpcs
 
@@ -41,6 +42,7 @@ class WorkflowService(
     ActivityControlRpcs,
     OperationRpcs,
     DeploymentRpcs,
+    WorkerRpcs,
     StandaloneActivityRpcs,
     TaskQueueRpcs,
     ScheduleRpcs,

@@ -33,6 +33,7 @@ from perdure.engine.core.tokens import ACTIVITY
 from perdure.engine.core.versions import Version, version_of
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
+from perdure.engine.rate_limits import RateLimit
 
 _ById: TypeAlias = (
     RespondActivityTaskCompletedByIdRequest
@@ -49,10 +50,21 @@ class ActivityCalls(Calls):
     def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
         """Waits for an activity; an empty message when there was none for a minute."""
         key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
+        if request.HasField("task_queue_metadata"):
+            self._note_rate(key, request)
         if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
             return self._poll_activity_queue_of(request, key, version)
         worker = request.worker_instance_key
         return self.engine.matching.poll(key, request.identity, self._in_process, None, PollActivityTaskQueueResponse, worker)
+
+    def _note_rate(self, key: QueueKey, request: PollActivityTaskQueueRequest) -> None:
+        """What a worker says its queue may give away in a second; the last one is right, unless an operator has said something."""
+        matching = self.engine.matching
+        if not request.task_queue_metadata.HasField("max_tasks_per_second") or key in matching.limits:
+            return
+        rate, queue = request.task_queue_metadata.max_tasks_per_second.value, matching.queue(key)
+        if queue.limit is None or queue.limit.rate != rate:
+            queue.limit = RateLimit(rate, self.engine.clock.now())
 
     async def _poll_activity_queue_of(
         self, request: PollActivityTaskQueueRequest, key: QueueKey, version: Version

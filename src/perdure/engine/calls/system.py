@@ -31,6 +31,8 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.reported_problems_search_attribute = True
     able.sync_update = True
     able.async_update = True
+    able.standalone_activities = True
+    able.worker_heartbeats = True
     able.worker_poll_complete_on_shutdown = True
     info.supports_schedules = True
     info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX

@@ -1,0 +1,83 @@
+"""What operators set of a task queue: how fast it gives tasks away, and the weights of fairness keys. Kept as records.
+
+The rule a newcomer would get wrong: a queue comes and goes in memory with those who use it; its settings stay, and it takes them up
+when it is there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
+
+from perdure.engine.core import TaskKind
+from perdure.engine.matching import Matching, QueueKey
+from perdure.engine.rate_limits import RateLimit
+from perdure.engine.records import Conflict, Records
+from perdure.model.clock import Clock
+from perdure.model.rpc import unavailable
+
+KIND = "task_queue_config"
+ATTEMPTS_MAX = 5
+"""How often a change is made anew because somebody else made one."""
+
+
+class TaskQueueConfigs:
+    """The settings of all task queues."""
+
+    def __init__(self, records: Records, matching: Matching, clock: Clock) -> None:
+        self._records = records
+        self._matching = matching
+        self._clock = clock
+        self._all: dict[QueueKey, tuple[TaskQueueConfig, int]] = {}
+        self.weights: dict[QueueKey, dict[str, float]] = {}
+        """Of fairness keys, where they are set; most often nowhere."""
+
+    async def load(self) -> None:
+        """Reads all of them."""
+        for record in await self._records.list(KIND, None, limit=1_000_000):
+            kind, _, name = record.key.partition(":")
+            self._take(QueueKey(TaskKind(int(kind)), record.namespace, name), TaskQueueConfig.FromString(record.data), record.version)
+
+    def get(self, key: QueueKey) -> TaskQueueConfig:
+        """A queue's settings; empty if nobody set any."""
+        found = self._all.get(key)
+        return TaskQueueConfig() if found is None else found[0]
+
+    async def change(self, key: QueueKey, change: Callable[[TaskQueueConfig], None]) -> TaskQueueConfig:
+        """Changes a queue's settings; durable, and in force, when it returns.
+
+        Raises:
+            RpcError: UNAVAILABLE.
+        """
+        name = f"{key.kind.value}:{key.name}"
+        for _ in range(ATTEMPTS_MAX):
+            before, version = self._all.get(key, (TaskQueueConfig(), 0))
+            config = TaskQueueConfig()
+            config.CopyFrom(before)
+            change(config)
+            try:
+                written = await self._records.put(KIND, key.namespace, name, config.SerializeToString(), expected_version=version)
+            except Conflict:
+                stored = await self._records.get(KIND, key.namespace, name)
+                if stored is not None:
+                    self._take(key, TaskQueueConfig.FromString(stored.data), stored.version)
+                continue
+            self._take(key, config, written)
+            return config
+        raise unavailable(f'the settings of task queue "{key.name}" are being changed by others; try again')
+
+    def _take(self, key: QueueKey, config: TaskQueueConfig, version: int) -> None:
+        self._all[key] = config, version
+        self._matching.limits.pop(key, None)
+        if config.queue_rate_limit.HasField("rate_limit"):
+            self._matching.limits[key] = RateLimit(config.queue_rate_limit.rate_limit.requests_per_second, self._clock.now())
+        queue = self._matching.find(key)
+        if queue is not None:
+            queue.limit = self._matching.limits.get(key)
+            self._matching.pump(queue)
+        weights = dict(config.fairness_weight_overrides)
+        if weights:
+            self.weights[key] = weights
+        else:
+            self.weights.pop(key, None)

@@ -1,0 +1,148 @@
+"""Proves what is shown and set of task queues and workers: pollers, backlog, rate limits, fairness weights, heartbeats, queries."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import timedelta
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType, WorkerStatus
+from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
+from temporalio.api.worker.v1 import WorkerHeartbeat
+from temporalio.api.workflowservice.v1 import (
+    CountWorkersRequest,
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    DescribeWorkerRequest,
+    ListTaskQueuePartitionsRequest,
+    ListWorkersRequest,
+    RecordWorkerHeartbeatRequest,
+    UpdateTaskQueueConfigRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from tests.protocol.conftest import Workers
+
+ACTIVITY, WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+
+
+@activity.defn
+async def nothing() -> None:
+    pass
+
+
+@workflow.defn
+class Nothing:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=30))
+
+
+async def described(client: Client, name: str, **fields: object) -> DescribeTaskQueueResponse:
+    request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=name), **fields)  # type: ignore[arg-type]
+    return await client.workflow_service.describe_task_queue(request)
+
+
+async def test_pollers_of_both_kinds_are_shown(client: Client, worker: Workers) -> None:
+    async with worker([Nothing], [nothing], identity="me") as running:
+        for kind in (WORKFLOW, ACTIVITY):
+            while not (shown := await described(client, running.task_queue, task_queue_type=kind)).pollers:
+                pass
+            (poller,) = shown.pollers
+            assert poller.identity == "me" and poller.last_access_time.seconds
+        enhanced = await described(
+            client,
+            running.task_queue,
+            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+            task_queue_types=[WORKFLOW, ACTIVITY],
+        )
+        assert {kind: len(info.pollers) for kind, info in enhanced.versions_info[""].types_info.items()} == {WORKFLOW: 1, ACTIVITY: 1}
+
+
+async def test_the_backlog_is_counted(client: Client) -> None:
+    for _ in range(5):
+        await client.start_workflow(Nothing.run, id=str(uuid.uuid4()), task_queue="waiting")
+    shown = await described(client, "waiting", task_queue_type=WORKFLOW, report_stats=True, include_task_queue_status=True)
+    assert shown.stats.approximate_backlog_count == 5 and shown.task_queue_status.backlog_count_hint == 5
+    assert shown.stats.HasField("approximate_backlog_age")
+    partitions = await client.workflow_service.list_task_queue_partitions(
+        ListTaskQueuePartitionsRequest(namespace="default", task_queue=TaskQueue(name="waiting"))
+    )
+    assert len(partitions.workflow_task_queue_partitions) == len(partitions.activity_task_queue_partitions) == 1
+
+
+async def test_a_rate_limit_slows_a_queue_down_and_is_shown(client: Client, worker: Workers) -> None:
+    async with worker([Nothing], [nothing], disable_eager_activity_execution=True) as running:
+        request = UpdateTaskQueueConfigRequest(namespace="default", identity="op", task_queue=running.task_queue, task_queue_type=ACTIVITY)
+        request.update_queue_rate_limit.rate_limit.CopyFrom(RateLimit(requests_per_second=4))
+        request.update_queue_rate_limit.reason = "gently"
+        request.set_fairness_weight_overrides["tenant"] = 3.0
+        reply = await client.workflow_service.update_task_queue_config(request)
+        assert reply.config.queue_rate_limit.metadata.reason == "gently"
+        begun = time.monotonic()
+        handles = [await client.start_workflow(Nothing.run, id=str(uuid.uuid4()), task_queue=running.task_queue) for _ in range(8)]
+        for handle in handles:
+            await handle.result()
+        assert time.monotonic() - begun > 0.9  # four at once, the others at four in a second
+        shown = await described(client, running.task_queue, task_queue_type=ACTIVITY, report_config=True)
+        assert shown.config.queue_rate_limit.rate_limit.requests_per_second == 4
+        assert dict(shown.config.fairness_weight_overrides) == {"tenant": 3.0}
+        request.update_queue_rate_limit.ClearField("rate_limit")
+        request.ClearField("set_fairness_weight_overrides")
+        request.unset_fairness_weight_overrides.append("tenant")
+        reply = await client.workflow_service.update_task_queue_config(request)
+        assert not reply.config.queue_rate_limit.HasField("rate_limit") and not reply.config.fairness_weight_overrides
+
+
+@pytest.mark.parametrize("what", ["rate", "weight", "queue"])
+async def test_settings_that_make_no_sense_are_refused(client: Client, what: str) -> None:
+    request = UpdateTaskQueueConfigRequest(namespace="default", task_queue="" if what == "queue" else "q", task_queue_type=ACTIVITY)
+    if what == "rate":
+        request.update_queue_rate_limit.rate_limit.requests_per_second = -1
+    if what == "weight":
+        request.set_fairness_weight_overrides["tenant"] = 0
+    with pytest.raises(RPCError) as refused:
+        await client.workflow_service.update_task_queue_config(request)
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
+
+
+async def test_workers_are_listed_counted_and_described(client: Client) -> None:
+    service = client.workflow_service
+    heartbeats = [
+        WorkerHeartbeat(worker_instance_key=f"key-{n}", worker_identity=f"me-{n}", task_queue="odd" if n % 2 else "even", status=running)
+        for n, running in enumerate([WorkerStatus.WORKER_STATUS_RUNNING] * 4 + [WorkerStatus.WORKER_STATUS_SHUTTING_DOWN])
+    ]
+    await service.record_worker_heartbeat(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=heartbeats))
+    listed = await service.list_workers(ListWorkersRequest(namespace="default", query="TaskQueue = 'even'", page_size=2))
+    assert [w.worker_heartbeat.worker_instance_key for w in listed.workers_info] == ["key-0", "key-2"]
+    rest = ListWorkersRequest(namespace="default", query="TaskQueue = 'even'", page_size=2, next_page_token=listed.next_page_token)
+    assert [w.worker_instance_key for w in (await service.list_workers(rest)).workers] == ["key-4"]
+    for query, expected in (
+        ("", 5),
+        ("Status = 'Running' AND NOT TaskQueue = 'odd'", 2),
+        ("WorkerIdentity IN ('me-1', 'me-2') OR Status = 'ShuttingDown'", 3),
+        ("WorkerInstanceKey STARTS_WITH 'key'", 5),
+    ):
+        assert (await service.count_workers(CountWorkersRequest(namespace="default", query=query))).count == expected
+    described = await service.describe_worker(DescribeWorkerRequest(namespace="default", worker_instance_key="key-1"))
+    assert described.worker_info.worker_heartbeat.worker_identity == "me-1"
+    with pytest.raises(RPCError) as refused:
+        await service.describe_worker(DescribeWorkerRequest(namespace="default", worker_instance_key="none"))
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+    with pytest.raises(RPCError) as refused:
+        await service.count_workers(CountWorkersRequest(namespace="default", query="Nonsense = 1"))
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
+
+
+async def test_a_worker_says_how_fast_its_queue_may_be(client: Client, worker: Workers) -> None:
+    async with worker([Nothing], [nothing], disable_eager_activity_execution=True, max_task_queue_activities_per_second=4) as running:
+        while not (shown := await described(client, running.task_queue, task_queue_type=ACTIVITY)).pollers:
+            pass
+        assert shown.pollers[0].rate_per_second == 4
+        begun = time.monotonic()
+        handles = [await client.start_workflow(Nothing.run, id=str(uuid.uuid4()), task_queue=running.task_queue) for _ in range(8)]
+        for handle in handles:
+            await handle.result()
+        assert time.monotonic() - begun > 0.9
