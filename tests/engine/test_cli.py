@@ -15,7 +15,6 @@ import pytest
 
 from perdure import ApplicationError, WorkflowClient, WorkflowContext, WorkflowWorker, workflow
 
-
 pytestmark = pytest.mark.timeout(240)  # each command is a process of its own
 
 

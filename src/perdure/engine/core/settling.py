@@ -1,7 +1,7 @@
 """The end of every transaction that may have made something happen: limits, the buffer, then the offers to pollers.
 
 Writes what the limits demand: WorkflowTaskFailed (FORCE_CLOSE_COMMAND) when too much is buffered (B6), and
-WorkflowExecutionTerminated when the history is too long. Decides nothing else.
+WorkflowExecutionTerminated when the run has become too large (`sizes`). Decides nothing else.
 
 Easily got wrong: the order. Pollers are reserved last, when nothing can be refused or undone any more.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from perdure.engine.core import activities, codes, limits, workflow_tasks
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Outcome
-from perdure.engine.core.state import Run
+from perdure.engine.core.sizes import excess
 from perdure.engine.core.task_failures import ENGINE, fail
 from perdure.engine.core.transaction import Transaction
 
@@ -24,8 +24,10 @@ def settle(tx: Transaction) -> Outcome:
             workflow_tasks.ensure(tx)
         if run.buffered:
             _settle_buffer(tx)
-        if run.next_event_id > limits.HISTORY_EVENTS_MAX or run.history_bytes > limits.HISTORY_BYTES_MAX:
-            terminate(tx, _length_reason(run), None, ENGINE)
+        if run.next_event_id > limits.HISTORY_EVENTS_MAX or run.history_bytes > limits.TRANSACTION_BYTES_MAX:
+            reason = excess(tx)
+            if reason:
+                terminate(tx, reason, None, ENGINE)
         if tx.ready:
             activities.offer(tx)
         if tx.task_ready:
@@ -39,9 +41,3 @@ def _settle_buffer(tx: Transaction) -> None:
         tx.flush()
     elif len(run.buffered) > limits.BUFFERED_EVENTS_MAX or run.buffered_bytes > limits.BUFFERED_BYTES_MAX:
         workflow_tasks.schedule(tx, fail(tx, codes.FORCE_CLOSE, None, ENGINE))
-
-
-def _length_reason(run: Run) -> str:
-    if run.history_bytes > limits.HISTORY_BYTES_MAX:
-        return "Workflow history size exceeds limit."
-    return "Workflow history count exceeds limit."
