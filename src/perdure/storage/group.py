@@ -38,7 +38,7 @@ class Standing(NamedTuple):
 
 
 class Tangled(Exception):
-    """A run is deleted in the group in which its workflow id got another meaning: its transactions must be taken one by one."""
+    """A run is deleted in the group in which its workflow id got another meaning, or which makes it anew: to be taken one by one."""
 
 
 class MergedCurrent(NamedTuple):
@@ -156,10 +156,15 @@ class Judgement:
         run_id = write.row.run_id
         known = self.runs.get(run_id)
         if self.deletes and run_id in self.deletes:
-            return False
+            return self._is_made_anew(write)
         if known is not None:
             return known.row.version == write.expected_version
         return self.standing is None or self.standing.versions.get(run_id, 0) == write.expected_version
+
+    def _is_made_anew(self, write: RunWrite) -> bool:
+        if write.expected_version == 0:
+            raise Tangled
+        return False
 
     def _run_is_there(self, gone: RunDelete) -> bool:
         if gone.run_id in self.deletes:

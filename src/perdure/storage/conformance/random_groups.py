@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from perdure.storage.conformance.rows import COMPLETED, NAMESPACE, QUEUE, activity, run_id, shown, start, step
-from perdure.storage.contract import ActivityRow, Transaction, WorkflowStorage, join_history
+from perdure.storage.contract import ActivityRow, RunDelete, Transaction, WorkflowStorage, join_history
 
 _RUNS, _WORKFLOWS = 24, 12
 
@@ -32,6 +32,8 @@ class RandomGroups:
             return self._start(number)
         if choice < 0.32:
             return self._followed(number)
+        if choice < 0.36:
+            return self._deleted(number)
         return Transaction(self._step(number).writes)
 
     def _start(self, number: int) -> Transaction:
@@ -48,6 +50,10 @@ class RandomGroups:
         if ends.writes[0].row.run_id == follows.writes[0].row.run_id:
             return follows
         return Transaction([*ends.writes, *follows.writes], follows.current)
+
+    def _deleted(self, number: int) -> Transaction:
+        version = max(1, self._versions[number] - self._random.choice([0, 0, 0, 1]))
+        return Transaction((), deletes=[RunDelete(run_id(number), version, NAMESPACE, f"workflow-{self._random.randrange(_WORKFLOWS)}")])
 
     def _step(self, number: int) -> Transaction:
         """Mostly what comes next; sometimes a version behind or ahead."""
