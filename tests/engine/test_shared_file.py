@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -409,18 +410,15 @@ asyncio.run(main())
 
 async def test_a_forked_child_of_a_killed_owner_holds_nobody_up(path: Path) -> None:
     """It has inherited the owner's sockets and its lock, and must not keep them open."""
-    pipe = asyncio.subprocess.PIPE
-    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKED, f"sqlite:///{path}", stdin=pipe, stdout=pipe)
-    assert owner.stdout is not None and owner.stdin is not None
-    assert await owner.stdout.readline() == b"open\n"
-    async with opened(path) as joiner:
-        assert joiner.engine is None
-        owner.kill()
-        assert (await joiner.service().start_workflow_execution(start_request("w"))).run_id
-        assert joiner.engine is not None
-    owner.stdin.close()
-    await owner.stdout.read()  # the child's end
-    await owner.wait()
+    command = [sys.executable, "-c", FORKED, f"sqlite:///{path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:  # closing its end of stdin ends the child
+        assert owner.stdout is not None
+        assert await asyncio.to_thread(owner.stdout.readline) == b"open\n"
+        async with opened(path) as joiner:
+            assert joiner.engine is None
+            owner.kill()
+            assert (await joiner.service().start_workflow_execution(start_request("w"))).run_id
+            assert joiner.engine is not None
 
 
 async def test_what_cannot_be_repeated_is_unavailable_when_its_answer_is_lost(path: Path) -> None:

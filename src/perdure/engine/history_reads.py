@@ -175,9 +175,7 @@ class HistoryReads:
         if request.wait_new_event and first >= live.durable_next_event_id and not live.close_event:
             await self._wait(self._waiting, run.run_id)
             live = await self._find(run.namespace, run.workflow_id, run.run_id)
-        more_will_come = (
-            request.wait_new_event and not live.close_event
-        )  # asked together with `last`: the run may end while events are read
+        more_will_come = request.wait_new_event and not live.close_event  # as of `last`: the run may end while events are read
         # Without waiting, the end is the one that the first page saw.
         last = end if end and not request.wait_new_event else live.durable_next_event_id - 1
         limit = min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX)

@@ -15,7 +15,9 @@ import os
 import secrets
 import socket
 import stat
+import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,9 @@ WAITING_MAX = 128
 """Connections that the system keeps until the owner accepts them."""
 OPENING = "opening"
 """Stands in the lock's file instead of an address while the owner gets ready."""
+
+
+_listening: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class Address(NamedTuple):
@@ -82,11 +87,14 @@ def listen(database: str) -> Listener:
     secret = secrets.token_hex(16)
     for path in _paths(database) if os.name == "posix" else ():
         with contextlib.suppress(OSError):
-            return Listener(_unix(path), Address(secret, f"unix:{path}"))
+            unix = _unix(path)
+            _listening.add(unix)
+            return Listener(unix, Address(secret, f"unix:{path}"))
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.bind(("127.0.0.1", 0))
     made.listen(WAITING_MAX)
     made.setblocking(False)
+    _listening.add(made)
     return Listener(made, Address(secret, f"tcp:{made.getsockname()[1]}"))
 
 
@@ -121,3 +129,13 @@ def _unix(path: str) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _forget_in_child() -> None:
+    """A forked child would keep the port open for an owner who is gone, and answer nobody."""
+    for each in list(_listening):
+        each.close()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_in_child)
