@@ -82,3 +82,15 @@ async def test_addresses_that_are_none(url: str) -> None:
 async def test_nobody_answers() -> None:
     with pytest.raises(perdure.EngineUnavailable, match="perdure server"):
         await WorkflowClient.connect("perdure://127.0.0.1:1")
+
+
+async def test_a_worker_that_stops_loses_no_task_on_its_way(server: str) -> None:
+    """Workers come and go while workflows run: no task has to wait for its time-out (10 s)."""
+    async with WorkflowClient.connect(f"perdure://{server}") as client:
+        handles = [await client.start_workflow(doubling, number, id=f"s{number}") for number in range(30)]
+        results = asyncio.gather(*(handle.result() for handle in handles))
+        async with asyncio.timeout(9):
+            while not results.done():
+                async with WorkflowWorker(client, workflows=[doubling], activities=[double]):
+                    await asyncio.wait([results], timeout=0.05)
+        assert await results == [2 * number for number in range(30)]

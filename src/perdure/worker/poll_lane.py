@@ -109,9 +109,19 @@ class PollLane(Generic[TaskT]):
 
     def close(self) -> None:
         """No new polls: those that wait are cancelled, tasks in progress go on."""
+        self.close_softly()
+        self.cancel_polls()
+
+    def close_softly(self) -> list[asyncio.Task[None]]:
+        """No new polls, those that wait go on; the slots that they are in."""
         self._closing = True
         for slot in self._slots:
             slot.ends = True
+        return [slot.task for slot in self._slots if slot.polling and slot.task is not None]
+
+    def cancel_polls(self) -> None:
+        """Cancels the polls that wait."""
+        for slot in self._slots:
             if slot.polling and slot.task is not None:
                 slot.task.cancel()
 
@@ -181,7 +191,7 @@ class PollLane(Generic[TaskT]):
         """A poll, once it may begin; None when it was not answered in its time."""
         try:
             async with self._polls, asyncio.timeout(self._settings.poll_timeout):
-                return await self._poll()
+                return None if self._closing else await self._poll()
         except TimeoutError:
             return None
 

@@ -31,6 +31,8 @@ __all__ = ["TaskPoller"]
 
 ENGINE_POLL_SECONDS = 60.0
 """An engine answers a poll after this time by itself: no timer of ours is needed for as long or longer."""
+POLLS_END_SECONDS = 1.0
+"""How long an engine elsewhere has to end the polls of a worker that has said good-bye."""
 _NORMAL = 1
 _STICKY = 2
 
@@ -88,6 +90,7 @@ class TaskPoller:
         request = PollActivityTaskQueueRequest(
             namespace=self._namespace,
             identity=self._identity,
+            worker_instance_key=self._sticky_queue,
             task_queue=TaskQueue(name=config.task_queue, kind=_NORMAL),  # type: ignore[arg-type]  # enum number
         )
         gate = asyncio.Semaphore(config.max_concurrent_activity_tasks) if config.task_queue_size else None
@@ -99,7 +102,7 @@ class TaskPoller:
         lane.start()
 
     def _workflow_poll(self, queue: str, kind: int) -> PollWorkflowTaskQueueRequest:
-        request = PollWorkflowTaskQueueRequest(namespace=self._namespace, identity=self._identity)
+        request = PollWorkflowTaskQueueRequest(namespace=self._namespace, identity=self._identity, worker_instance_key=self._sticky_queue)
         request.task_queue.name = queue
         request.task_queue.kind = kind  # type: ignore[assignment]  # enum number
         if kind == _STICKY:
@@ -122,10 +125,22 @@ class TaskPoller:
 
     # --- stopping ----------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """No new polls; tasks in progress go on."""
+    async def close(self, say_goodbye: Callable[[], Awaitable[None]]) -> None:
+        """No new polls, and the engine is told; tasks in progress go on.
+
+        Polls of an engine elsewhere are not cancelled at once: a task may be on its way to them. The good-bye ends them there.
+        """
+        if self._in_process:
+            for lane in self._lanes():
+                lane.close()
+            await say_goodbye()
+            return
+        polling = [task for lane in self._lanes() for task in lane.close_softly()]
+        await say_goodbye()
+        if polling:
+            await asyncio.wait(polling, timeout=POLLS_END_SECONDS)
         for lane in self._lanes():
-            lane.close()
+            lane.cancel_polls()
 
     async def drain(self, seconds: float) -> bool:
         """Waits until the slots have ended after `close`; False when some are still at work after that time."""

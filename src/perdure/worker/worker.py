@@ -231,8 +231,7 @@ class WorkflowWorker:
         self._state = _State.STOPPING
         self._stop_asked.set()
         assert self._poller is not None
-        self._poller.close()
-        await self._say_goodbye()
+        await self._poller.close(self._say_goodbye)
         if self._executor is not None:
             self._executor.announce_stop()
         left = await self._wind_down(self._poller)
@@ -278,6 +277,7 @@ class WorkflowWorker:
             namespace=self._client.namespace,
             identity=self._client.identity,
             sticky_task_queue=self._sticky_queue,
+            worker_instance_key=self._sticky_queue,
             reason="the worker stops",
         )
         request.task_queue = self.task_queue
