@@ -57,8 +57,8 @@ async def start(service: Frontend, workflow_id: str, namespace: str = "orders") 
     return (await service.start_workflow_execution(request)).run_id
 
 
-async def end(service: Frontend, workflow_id: str) -> None:
-    request = TerminateWorkflowExecutionRequest(namespace="orders")
+async def end(service: Frontend, workflow_id: str, namespace: str = "orders") -> None:
+    request = TerminateWorkflowExecutionRequest(namespace=namespace)
     request.workflow_execution.workflow_id = workflow_id
     await service.terminate_workflow_execution(request)
 
@@ -69,8 +69,8 @@ async def delete(service: Frontend, workflow_id: str, run_id: str = "") -> None:
     await service.delete_workflow_execution(request)
 
 
-async def count(service: Frontend) -> int:
-    return (await service.count_workflow_executions(CountWorkflowExecutionsRequest(namespace="orders"))).count
+async def count(service: Frontend, namespace: str = "orders") -> int:
+    return (await service.count_workflow_executions(CountWorkflowExecutionsRequest(namespace=namespace))).count
 
 
 async def swept(engine: Engine) -> None:
@@ -156,6 +156,15 @@ async def test_closed_runs_go_when_their_retention_is_over(engine: Engine, servi
     await clock.advance(HOUR)
     await swept(engine)
     assert (await count(service), rows(engine)["runs"]) == (1, 1)
+
+
+async def test_where_nobody_asked_for_a_retention_runs_are_kept_for_ever(engine: Engine, service: Frontend, clock: ManualClock) -> None:
+    await start(service, "charge", "default")
+    await end(service, "charge", "default")
+    clock.jump(10 * 365 * 24 * HOUR)
+    engine.retention.look()
+    await swept(engine)
+    assert (await count(service, "default"), engine.retention.deleted) == (1, 0)
 
 
 async def test_retention_is_kept_over_restarts(storage: WorkflowStorage, engine: Engine, service: Frontend, clock: ManualClock) -> None:

@@ -61,7 +61,7 @@ async def test_default_is_there_from_the_start(service: Frontend) -> None:
     assert found.namespace_info.capabilities.reported_problems_search_attribute
     assert not found.namespace_info.capabilities.worker_commands
     assert found.namespace_info.limits.blob_size_limit_error == 2 * 1024 * 1024
-    assert found.config.workflow_execution_retention_ttl.seconds >= 3600
+    assert found.config.workflow_execution_retention_ttl.seconds == 0
     assert not found.is_global_namespace
     by_id = await service.describe_namespace(DescribeNamespaceRequest(id=found.namespace_info.id))
     assert by_id == found

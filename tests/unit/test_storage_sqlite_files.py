@@ -193,36 +193,45 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     connection = apsw.Connection(str(path))
     connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
     connection.close()
-    with pytest.raises(SchemaTooNew, match="has schema 99, and this perdure knows up to 1: upgrade perdure"):
+    with pytest.raises(SchemaTooNew, match="has schema 99, and this perdure knows up to 2: upgrade perdure"):
         SQLiteStorage(path).open()
 
 
 def test_an_older_schema_is_brought_forward_after_a_backup(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path).close()
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    steps = {1: ["ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 3"], 2: ["UPDATE runs SET priority = priority + 1"]}
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    steps = {2: ["ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 3"], 3: ["UPDATE runs SET priority = priority + 1"]}
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
     storage = SQLiteStorage(path)
     storage.open()
     assert storage._owned().execute("SELECT priority FROM runs").fetchall() == [(4,)]
     storage.close()
-    backup = apsw.Connection(f"{path}.schema-1.backup")
-    assert backup.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall() == [(1,)]
+    backup = apsw.Connection(f"{path}.schema-2.backup")
+    assert backup.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall() == [(2,)]
     assert backup.execute("SELECT count(*) FROM runs").fetchall() == [(1,)]
     backup.close()
 
 
 def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path).close()
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: ["ALTER TABLE runs ADD COLUMN priority INTEGER", "SELECT nonsense FROM nowhere"]})
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: ["ALTER TABLE runs ADD COLUMN priority INTEGER", "SELECT nonsense FROM nowhere"]})
     with pytest.raises(StorageError, match=r"runs\.db cannot be opened: SQLite refused"):
         SQLiteStorage(path).open()
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: ["ALTER TABLE runs ADD COLUMN priority INTEGER"]})
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: ["ALTER TABLE runs ADD COLUMN priority INTEGER"]})
     storage = SQLiteStorage(path)
     storage.open()
     assert storage.load_run(run_id(1)) is not None
     storage.close()
+
+
+def test_a_schema_that_nothing_brings_forward_is_refused_and_left_alone(path: Path) -> None:
+    filled(path).close()
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE meta SET value = 1 WHERE name = 'schema'")
+    connection.close()
+    with pytest.raises(StorageError, match="was written before perdure's first release"):
+        SQLiteStorage(path).open()
 
 
 # --- backup

@@ -37,8 +37,9 @@ from perdure.storage.contract import Record, RecordWrite
 KIND: Final = "namespace"
 
 RETENTION_MIN: Final = 3600 * SECOND
-RETENTION_DEFAULT: Final = 30 * 24 * 3600 * SECOND
-"""Of the namespaces that an engine makes when it opens, in nanoseconds: starting a workflow id again finds its result for so long."""
+FOREVER: Final = 0
+"""The retention of the namespaces that an engine makes when it opens. Running a workflow id again finds its result instead of doing its
+work twice; what forgets a result by itself after a while would charge a card again, so that is for the user to ask for."""
 
 ATTRIBUTES_MAX: Final[Mapping[str, int]] = {name: 10 if name == "Keyword" else 3 for name in TYPE_NAMES}
 """Of each type in a namespace, as Temporal's server has them on SQL."""
@@ -69,7 +70,7 @@ class Namespace(NamedTuple):
 
     @property
     def retention(self) -> int:
-        """How long a run is kept after its end, in nanoseconds."""
+        """How long a run is kept after its end, in nanoseconds; 0: for ever."""
         return to_ns(self.described.config.workflow_execution_retention_ttl)
 
 
@@ -100,7 +101,7 @@ class Namespaces:
             for record in page:
                 self._take(record.key, _read(record))
             after = page[-1].key
-        new = [_new(name, RETENTION_DEFAULT) for name in dict.fromkeys(names) if name not in self.by_name and name not in self.deleted]
+        new = [_new(name, FOREVER) for name in dict.fromkeys(names) if name not in self.by_name and name not in self.deleted]
         if new:
             await self._records.write(*(RecordWrite(KIND, "", d.namespace_info.name, 0, d.SerializeToString()) for d in new))
             for described in new:

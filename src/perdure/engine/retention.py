@@ -82,21 +82,21 @@ class Retention:
                 due = self._clock.now() + RETRY_SECONDS * _SECOND
             self._arm(due)
 
-    def _arm(self, when: int) -> None:
+    def _arm(self, when: int | None) -> None:
         if self._closed:
             return
         if self._armed is not None:
             self._armed.cancel()
-        self._armed = self._clock.call_at(when, self.look)
+        self._armed = None if when is None else self._clock.call_at(when, self.look)
 
-    async def _sweep_all(self) -> int:
-        """Deletes what is due, and says when the next is."""
+    async def _sweep_all(self) -> int | None:
+        """Deletes what is due, and says when the next is; None: no namespace has a retention."""
         for namespace in list(self._namespaces.deleted.values()):
             await self._reclaim(namespace.name)
-        known = list(self._namespaces.by_name.values())
+        known = [each for each in self._namespaces.by_name.values() if each.retention]
         names = [(name, each) for each in known for name in (each.name, each.name + STANDALONE_MARK)]
         following = [await self._sweep_namespace(name, each) for name, each in names]
-        return max(min(following, default=self._clock.now() + 3600 * _SECOND), self._clock.now() + SPACING_SECONDS * _SECOND)
+        return max(min(following), self._clock.now() + SPACING_SECONDS * _SECOND) if following else None
 
     async def _sweep_namespace(self, name: str, namespace: Namespace) -> int:
         storage, retention = self._reader.storage, namespace.retention

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, or_
 from sqlalchemy.sql.elements import ColumnElement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 AnyTable = Table[Any]
 

@@ -31,11 +31,17 @@ def prepare(connection: Connection, path: str) -> None:
 
     Raises:
         SchemaTooNew: a newer perdure wrote it.
+        StorageError: one from before the first release did.
         StorageCorrupt: it is a database of something else.
     """
     found = _found_version(connection, path)
     if found > SCHEMA_VERSION:
         raise SchemaTooNew(f"{path} has schema {found}, and this perdure knows up to {SCHEMA_VERSION}: upgrade perdure.")
+    if found and any(version not in MIGRATIONS for version in range(found, SCHEMA_VERSION)):
+        raise StorageError(
+            f"{path} was written before perdure's first release (schema {found}) and cannot be read: "
+            "end its workflows with the version that wrote it, then name a new file."
+        )
     if found == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     _use_log(connection, path)
