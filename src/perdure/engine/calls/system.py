@@ -33,7 +33,6 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.async_update = True
     able.standalone_activities = True
     able.worker_heartbeats = True
-    able.worker_poll_complete_on_shutdown = True
     info.supports_schedules = True
     info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
     info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX
