@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollNexusTaskQueueResponse, PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import (
     ActivityReady,
@@ -42,6 +42,7 @@ from perdure.engine.deployments import MARK
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
+from perdure.engine.nexus.tasks import NexusTask
 from perdure.engine.placing import Placing
 from perdure.engine.poller import Poller
 from perdure.engine.queries import Queries, QueryTask
@@ -57,6 +58,7 @@ from perdure.storage.contract import Committed, queue_key
 logger = logging.getLogger("perdure.engine")
 
 T = TypeVar("T")
+_HandedOver: TypeAlias = StartedWorkflowTask | QueryTask | NexusTask | PollWorkflowTaskQueueResponse | PollNexusTaskQueueResponse
 
 RETRY_SECONDS = 0.5
 """Between two attempts to read a run that has to be read."""
@@ -178,10 +180,12 @@ class Dispatch:
             normal = queue.key if queue.normal_name is None or queue.has_poller() else queue.key._replace(name=queue.normal_name)
             self.matching.adopt(response, normal)
 
-    def hand_over(self, task: StartedWorkflowTask | QueryTask | PollWorkflowTaskQueueResponse, poller: Poller) -> bool:
+    def hand_over(self, task: _HandedOver, poller: Poller) -> bool:
         """Gives a started workflow task or a query to a poll; False if that has ended. A query that nobody waits for is dropped."""
-        if isinstance(task, PollWorkflowTaskQueueResponse):
+        if isinstance(task, (PollWorkflowTaskQueueResponse, PollNexusTaskQueueResponse)):
             return poller.deliver(task)
+        if isinstance(task, NexusTask):
+            return poller.deliver(task.response)
         if isinstance(task, QueryTask):
             return self._hand_over_query(task, poller)
         if poller.future.done():

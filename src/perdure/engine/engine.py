@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from perdure.engine.batches import Batches
 from perdure.engine.committer import Committer
@@ -31,6 +31,8 @@ from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.namespaces import Namespaces
+from perdure.engine.nexus.endpoints import Endpoints
+from perdure.engine.nexus.tasks import NexusTasks
 from perdure.engine.placing import Placing
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
@@ -72,6 +74,7 @@ class Engine:
         self.records = Records(self.reader, self.committer)
         self.namespaces = Namespaces(self.records)
         self.deployments = Deployments(self.records, clock)
+        self.endpoints = Endpoints(self.records, self.namespaces, clock)
         self.dispatch = Dispatch(clock, self.runs)
         self._environment = environment = Environment(clock, incarnation, self.namespaces, self.deployments)
         self.transactions = Transactions(
@@ -87,6 +90,7 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
+        self.nexus_tasks = NexusTasks(clock, self.matching)
         self.standalone = StandaloneActivities(self.runs, self.transactions, self.history, clock)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
@@ -148,8 +152,14 @@ class Engine:
         self.history.close()
         self.updates.end_waits()
 
-    def return_task(self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, response: Any) -> None:
+    def return_task(
+        self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest | PollNexusTaskQueueRequest, response: Any
+    ) -> None:
         """A poll's answer did not reach its worker: the task goes to another, or is ready again."""
+        if isinstance(request, PollNexusTaskQueueRequest):
+            nexus = QueueKey(TaskKind.NEXUS, request.namespace, request.task_queue.name)
+            self.dispatch.take_back(self.matching.queue(nexus), response)
+            return
         name = self.deployments.polled(request.task_queue.normal_name or request.task_queue.name, request.deployment_options)
         if isinstance(request, PollActivityTaskQueueRequest):
             key = QueueKey(TaskKind.ACTIVITY, request.namespace, name)
@@ -165,6 +175,7 @@ class Engine:
         self.end_waits()
         self.queries.close()
         self.updates.close()
+        self.nexus_tasks.close()
         await self.timers.close()
         await self.record_timers.close()
         await self.retention.close()
@@ -203,6 +214,7 @@ async def open_engine(storage: WorkflowStorage, *, clock: Clock | None = None, n
         await engine.namespaces.open(namespaces)
         await engine.deployments.load()
         await engine.queue_configs.load()
+        await engine.endpoints.load()
         await recover(engine)
         engine.record_timers.open()
         engine.schedules.open()

@@ -13,6 +13,7 @@ from perdure.engine.calls.batches import BatchCalls
 from perdure.engine.calls.deletion import DeletionCalls
 from perdure.engine.calls.deployments import DeploymentCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
+from perdure.engine.calls.nexus import NexusCalls
 from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.schedules import ScheduleCalls
 from perdure.engine.calls.search_attributes import SearchAttributeCalls
@@ -44,6 +45,7 @@ class Frontend(
     ScheduleCalls,
     UpdateCalls,
     BatchCalls,
+    NexusCalls,
 ):
     """`WorkflowService` on an embedded engine."""
 

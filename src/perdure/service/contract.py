@@ -14,6 +14,7 @@ from perdure.service.rpcs.batches import BatchRpcs
 from perdure.service.rpcs.deletion import DeletionRpcs
 from perdure.service.rpcs.deployments import DeploymentRpcs
 from perdure.service.rpcs.namespaces import NamespaceRpcs
+from perdure.service.rpcs.nexus import NexusRpcs
 from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.schedules import ScheduleRpcs
 from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
@@ -48,6 +49,7 @@ class WorkflowService(
     ScheduleRpcs,
     UpdateRpcs,
     BatchRpcs,
+    NexusRpcs,
     Protocol,
 ):
     """One async method per RPC. Raises `RpcError` and nothing else."""

@@ -26,6 +26,7 @@ class TaskKind(IntEnum):
 
     WORKFLOW = 1
     ACTIVITY = 2
+    NEXUS = 3
 
 
 class Reservation(Protocol):

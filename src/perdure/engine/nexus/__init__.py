@@ -1,0 +1,1 @@
+"""Nexus: operations that a workflow starts on a named endpoint, behind which workers serve them."""
