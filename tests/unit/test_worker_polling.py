@@ -264,3 +264,71 @@ async def test_a_handler_that_raises_does_not_cost_the_slot(caplog: pytest.LogCa
     assert "could not be handled" in caplog.text
     made.close()
     await asyncio.wait(made.unfinished())
+
+
+async def test_slots_that_stand_by_are_reserved_used_and_given_back() -> None:
+    source, release, running = Source(), asyncio.Event(), []
+
+    async def handle(task: Task) -> None:
+        running.append(task)
+        await release.wait()
+
+    made = lane(source, handle, slots=4, spares=2)
+    made.start()
+    await until(lambda: source.polling == 2 and len(made.standing_by) == 2)
+    one, other = made.reserve(), made.reserve()
+    assert one is not None and other is not None and made.reserve() is None
+    made.give(one, Task(b"with a reply"))
+    made.give_back(other)
+    await until(lambda: made.in_progress == 1)
+    assert len(made.standing_by) == 1 and source.polling == 2
+    source.tasks.put_nowait(Task(b"polled"))
+    await until(lambda: made.in_progress == 2)
+    await until(lambda: source.polling == 2)  # the one that stood by polls now
+    assert made.reserve() is None
+    source.tasks.put_nowait(Task(b"polled"))
+    source.tasks.put_nowait(Task(b"polled"))
+    await until(lambda: made.in_progress == 4)
+    assert source.polling == 0
+    release.set()
+    await until(lambda: source.polling == 2 and len(made.standing_by) == 2)
+    assert len(running) == 4
+    made.close()
+    await asyncio.wait(made.unfinished())
+
+
+async def test_a_task_for_a_reserved_slot_is_done_when_the_lane_closes() -> None:
+    source, done = Source(), []
+
+    async def handle(task: Task) -> None:
+        done.append(task.task_token)
+
+    made = lane(source, handle, slots=6, spares=3)
+    made.start()
+    await until(lambda: len(made.standing_by) == 3)
+    one, other = made.reserve(), made.reserve()
+    assert one is not None and other is not None
+    made.close()
+    await until(lambda: len(made.unfinished()) == 2)
+    assert made.reserve() is None
+    made.give(one, Task(b"late"))
+    made.give_back(other)
+    await asyncio.wait(made.unfinished())
+    assert done == [b"late"]
+
+
+async def test_an_aborted_slot_takes_nothing_more() -> None:
+    source = Source()
+
+    async def handle(task: Task) -> None:
+        raise AssertionError
+
+    made = lane(source, handle, slots=2, spares=1)
+    made.start()
+    await until(lambda: len(made.standing_by) == 1)
+    slot = made.reserve()
+    assert slot is not None
+    made.abort()
+    await asyncio.wait(made.unfinished())
+    made.give(slot, Task(b"late"))
+    made.give_back(slot)

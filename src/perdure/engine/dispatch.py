@@ -15,7 +15,12 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse, PollNexusTaskQueueResponse, PollWorkflowTaskQueueResponse
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueResponse,
+    PollNexusTaskQueueResponse,
+    PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedResponse,
+)
 
 from perdure.engine.core import (
     ActivityReady,
@@ -25,6 +30,7 @@ from perdure.engine.core import (
     Outcome,
     Run,
     StartActivityTask,
+    StartedActivity,
     StartedWorkflowTask,
     StartWorkflowTask,
     StickyUnavailable,
@@ -333,9 +339,11 @@ class Dispatch:
                 if isinstance(effect, (ActivityStarted, WorkflowTaskStarted)):
                     request_id = INLINE_REQUEST if effect.reservation is None else effect.reservation.request_id
                     if answer is Committed.UNKNOWN:
-                        started.append(_Start(effect, request_id))
+                        started.append(_Start(effect.task, request_id))
                     if effect.reservation is not None:
                         effect.reservation.release()
+            if answer is Committed.UNKNOWN and isinstance(outcome.reply, RespondWorkflowTaskCompletedResponse):
+                started += _eager_starts(live, outcome.reply)
         never_was = not live.durable_version and answer is not Committed.UNKNOWN
         if not self._closed and not never_was:
             self.spawn(self._revive(live.run.run_id, started))
@@ -346,12 +354,12 @@ class Dispatch:
         if live is None:
             return
         self.history.look_again(run_id)
-        for effect, request_id in started:
+        for task, request_id in started:
             # It may have been written after all: then it is a start that no worker ever saw.
-            if isinstance(effect, ActivityStarted):
-                self.spawn(self._unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt, request_id))
-            elif _is_held(live, effect.task, request_id):
-                self.matching.adopt(effect.task.full(), QueueKey(TaskKind.WORKFLOW, effect.task.namespace, effect.task.queue))
+            if isinstance(task, StartedActivity):
+                self.spawn(self._unstart(run_id, task.scheduled_event_id, task.attempt, request_id))
+            elif _is_held(live, task, request_id):
+                self.matching.adopt(task.full(), QueueKey(TaskKind.WORKFLOW, task.namespace, task.queue))
         self.offer(live)
 
     async def _unstart(self, run_id: str, scheduled_event_id: int, attempt: int, request_id: str = "") -> None:
@@ -415,8 +423,19 @@ class Dispatch:
 class _Start(NamedTuple):
     """A start that may have been written, and by what it is known: no other start has this request id."""
 
-    effect: ActivityStarted | WorkflowTaskStarted
+    task: StartedActivity | StartedWorkflowTask
     request_id: str
+
+
+def _eager_starts(live: LiveRun, reply: RespondWorkflowTaskCompletedResponse) -> list[_Start]:
+    """The activities that were started for a reply which nobody gets."""
+    started: list[_Start] = []
+    for task in reply.activity_tasks:
+        scheduled_event_id = decode_token(task.task_token, ACTIVITY).scheduled_event_id
+        activity = live.run.activities.get(scheduled_event_id)
+        if activity is not None:
+            started.append(_Start(StartedActivity(scheduled_event_id, task.attempt, task), activity.request_id))
+    return started
 
 
 def _is_held(live: LiveRun, started: StartedWorkflowTask, request_id: str) -> bool:

@@ -271,7 +271,7 @@ class Matching:
             queue.seen = {identity: now}
         queue.normal_name = normal_name
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        wait = wait_seconds(POLL_SECONDS)
+        wait = POLL_SECONDS if in_process else wait_seconds(POLL_SECONDS)
         poller = Poller(queue, identity, in_process, now + int(wait * _SECOND), future, worker)
         if not self._adopted(queue, poller):
             queue.pollers.append(poller)

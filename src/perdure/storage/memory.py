@@ -132,7 +132,9 @@ class MemoryStorage:
             kept = self._runs.get(write.row.run_id)
             if (kept.row.version if kept else 0) != write.expected_version:
                 return False
-        if not all(map(self._records.is_expected, transaction.records)) or not all(map(self._is_there, transaction.deletes)):
+        if transaction.records and not all(map(self._records.is_expected, transaction.records)):
+            return False
+        if transaction.deletes and not all(map(self._is_there, transaction.deletes)):
             return False
         return transaction.current is None or self._current_run_id(transaction.current) == transaction.current.replaces
 

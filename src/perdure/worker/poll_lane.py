@@ -6,6 +6,8 @@ Nothing is queued in between, so a task that was taken from the engine is always
 The rules that a newcomer would get wrong:
 - The handler runs *inside* the slot's asyncio task (no task is made per activity). Who cancels a slot may do so only while it
   polls; a running activity is cancelled through its own attempt, which keeps the cancellation away from the report.
+- Some slots do not poll (`spares`): they stand by for tasks that come otherwise (`reserve`, `give`). A slot that polls cannot do
+  that: its poll may be given a task in the same moment.
 - A poll that is cancelled in the moment in which its answer has come is not cancelled: the engine has given the task away, and
   would wait for it until it times out. An engine in this process sees to that itself; for others `_unless_answered` does.
 - An error pauses the whole lane, not one slot: a hundred slots that fail together are one error, and one back-off.
@@ -26,7 +28,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError
 
-__all__ = ["LaneSettings", "PollLane"]
+__all__ = ["LaneSettings", "PollLane", "Slot"]
 
 logger = logging.getLogger("perdure.worker")
 
@@ -56,12 +58,18 @@ class LaneSettings:
     """Bounds the tasks in progress where there are more slots than may run."""
     keeps_answers: bool = False
     """Whether a poll that is cancelled when its answer has come gives that answer by itself."""
+    spares: int = 0
+    """Slots that do not poll while the others do."""
 
 
-class _Slot:
-    __slots__ = ("ends", "polling", "task")
+class Slot:
+    """Where a task is done, and before that, where it is waited for."""
+
+    __slots__ = ("called", "ends", "polling", "task")
 
     def __init__(self) -> None:
+        self.called: asyncio.Future[Any] | None = None
+        """While it stands by: done with a task, or with None for it to look anew what it is to do."""
         self.polling = False
         self.ends = False
         """It polls no more: the lane closes, or the slot was cancelled when its last task came. It does that one first."""
@@ -92,7 +100,11 @@ class PollLane(Generic[TaskT]):
         self._clock = clock
         self._bounded = settings.polls_max is not None or settings.poll_timeout is not None
         self._closing = False
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._polling = 0
+        self._polling_max = settings.slots - settings.spares
+        self.standing_by: list[Slot] = []
+        """Slots that are free to be reserved."""
         self._open = asyncio.Event()
         self._open.set()
         self._polls: AbstractAsyncContextManager[object] = asyncio.Semaphore(settings.polls_max) if settings.polls_max else nullcontext()
@@ -103,7 +115,7 @@ class PollLane(Generic[TaskT]):
     def start(self) -> None:
         """Opens the slots."""
         for number in range(self._settings.slots):
-            slot = _Slot()
+            slot = Slot()
             slot.task = asyncio.get_running_loop().create_task(self._run(slot), name=f"perdure {self.name} {number}")
             self._slots.append(slot)
 
@@ -115,8 +127,7 @@ class PollLane(Generic[TaskT]):
     def close_softly(self) -> list[asyncio.Task[None]]:
         """No new polls, those that wait go on; the slots that they are in."""
         self._closing = True
-        for slot in self._slots:
-            slot.ends = True
+        self._end_slots()
         return [slot.task for slot in self._slots if slot.polling and slot.task is not None]
 
     def cancel_polls(self) -> None:
@@ -128,43 +139,82 @@ class PollLane(Generic[TaskT]):
     def abort(self) -> None:
         """Cancels what is still in progress."""
         self._closing = True
-        for slot in self._slots:
-            slot.ends = True
+        self._end_slots()
         for task in self.unfinished():
             task.cancel()
+
+    def _end_slots(self) -> None:
+        for slot in self._slots:
+            slot.ends = True
+        while self.standing_by:
+            self.give(self.standing_by.pop(), None)
 
     def unfinished(self) -> list[asyncio.Task[None]]:
         """The slots that have not ended."""
         return [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
 
-    async def _run(self, slot: _Slot) -> None:
+    # --- slots that stand by ---------------------------------------------------------------------------------------------
+
+    def reserve(self) -> Slot | None:
+        """A slot that stands by, to be given a task or given back soon: it does nothing else until then. None: all are busy."""
+        gate = self._settings.gate
+        return self.standing_by.pop() if self.standing_by and (gate is None or not gate.locked()) else None
+
+    def give(self, slot: Slot, task: TaskT | None) -> None:
+        """A task for a reserved slot."""
+        called, slot.called = slot.called, None
+        if called is not None and not called.done():
+            called.set_result(task)
+
+    def give_back(self, slot: Slot) -> None:
+        """There is no task for a reserved slot."""
+        if slot.ends or self._polling < self._polling_max:
+            self.give(slot, None)
+        else:
+            self.standing_by.append(slot)
+
+    def _stand_by(self, slot: Slot) -> asyncio.Future[Any]:
+        slot.called = called = asyncio.get_running_loop().create_future()
+        self.standing_by.append(slot)
+        return called
+
+    # --- slots that poll -------------------------------------------------------------------------------------------------
+
+    async def _run(self, slot: Slot) -> None:
         handle, gate, now = self._handle, self._settings.gate, self._clock.now
         poll = self._poll_within_bounds if self._bounded else self._poll
         while not slot.ends:
-            slot.polling = True
             task: TaskT | None = None  # a slot that waits keeps no task in memory: its input may be large
-            try:
-                if not self._open.is_set():
-                    await self._open.wait()
-                    continue
-                asked_ns = now()
-                task = await poll()
-                self.last_poll_ns = now()
-                if self.consecutive_errors:
-                    self._recovered()
-                if task is not None and not task.task_token:
-                    task = None
-                    await self._rest(asked_ns)
-            except asyncio.CancelledError:
-                if not self._closing:
-                    raise
-                return
-            except Exception as error:
-                self._pause(error)
-            finally:
-                slot.polling = False
-            if slot.task is not None and slot.task.cancelling():
-                _note_late_cancellation(slot, slot.task)
+            if self._polling >= self._polling_max:
+                task = await self._stand_by(slot)
+            else:
+                slot.polling = True
+                self._polling += 1
+                try:
+                    if not self._open.is_set():
+                        await self._open.wait()
+                        continue
+                    asked_ns = now()
+                    task = await poll()
+                    self.last_poll_ns = now()
+                    if self.consecutive_errors:
+                        self._recovered()
+                    if task is not None and not task.task_token:
+                        task = None
+                        await self._rest(asked_ns)
+                except asyncio.CancelledError:
+                    if not self._closing:
+                        raise
+                    return
+                except Exception as error:
+                    self._pause(error)
+                finally:
+                    slot.polling = False
+                    self._polling -= 1
+                if slot.task is not None and slot.task.cancelling():
+                    _note_late_cancellation(slot, slot.task)
+                if task is not None and self.standing_by:
+                    self.give(self.standing_by.pop(0), None)  # another one polls
             if task is None:
                 continue
             if gate is not None:
@@ -242,7 +292,7 @@ def _unless_answered(poll: Coroutine[Any, Any, TaskT]) -> Generator[Any, Any, Ta
         return answer
 
 
-def _note_late_cancellation(slot: _Slot, task: asyncio.Task[None]) -> None:
+def _note_late_cancellation(slot: Slot, task: asyncio.Task[None]) -> None:
     """What was polled is done as if there had been no cancellation; then the slot ends."""
     slot.ends = True
     while task.cancelling():

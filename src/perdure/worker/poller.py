@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -84,8 +85,10 @@ class TaskPoller:
         for lane in self._workflow_lanes:
             lane.start()
 
-    def poll_activity_tasks(self, handle: Callable[[PollActivityTaskQueueResponse], Awaitable[None]]) -> None:
-        """Starts polling for activity tasks, each handed to `handle`."""
+    def poll_activity_tasks(
+        self, handle: Callable[[PollActivityTaskQueueResponse], Awaitable[None]], *, spares: bool = False
+    ) -> PollLane[PollActivityTaskQueueResponse]:
+        """Starts polling for activity tasks, each handed to `handle`; with `spares`, half of the slots stand by for others."""
         config = self._config
         request = PollActivityTaskQueueRequest(
             namespace=self._namespace,
@@ -95,11 +98,14 @@ class TaskPoller:
         )
         gate = asyncio.Semaphore(config.max_concurrent_activity_tasks) if config.task_queue_size else None
         settings = self._settings(config.max_concurrent_activity_tasks + config.task_queue_size, config.activity_poll_timeout, gate)
+        if spares:
+            settings = replace(settings, spares=settings.slots // 2)
         lane = PollLane(
             f'activities of "{config.task_queue}"', partial(self._service.poll_activity_task_queue, request), handle, settings, self._clock
         )
         self._activity_lanes.append(lane)
         lane.start()
+        return lane
 
     def _workflow_poll(self, queue: str, kind: int) -> PollWorkflowTaskQueueRequest:
         request = PollWorkflowTaskQueueRequest(namespace=self._namespace, identity=self._identity, worker_instance_key=self._sticky_queue)

@@ -30,6 +30,7 @@ from perdure.runtime.options import RunnerOptions
 from perdure.service.contract import WorkflowService
 from perdure.worker.activity_executor import ActivityExecutor
 from perdure.worker.config import WorkerConfig, WorkerSettings
+from perdure.worker.eager_activities import EagerActivities
 from perdure.worker.health import POLL_ERRORS_UNHEALTHY, HealthStatus
 from perdure.worker.poller import TaskPoller
 from perdure.worker.registration import Activity, Registration, Workflow
@@ -168,19 +169,23 @@ class WorkflowWorker:
         about: dict[str, Any] = {"namespace": client.namespace, "identity": client.identity, "clock": client.clock, "config": config}
         in_process = bool(getattr(client.service, "in_process", True))
         self._poller = TaskPoller(client.service, sticky_queue=self._sticky_queue, in_process=in_process, **about)
-        if registered.workflows and config.max_concurrent_workflow_tasks:
+        runs_workflows = bool(registered.workflows and config.max_concurrent_workflow_tasks)
+        eager: EagerActivities | None = None
+        if registered.activities and config.max_concurrent_activity_tasks:
+            self._executor = ActivityExecutor(registered.activities, client.service, converter=client.converter, **about)
+            # An engine in this process gives an activity to a poll that waits in the transaction that schedules it: nothing to gain.
+            asks = runs_workflows and not in_process
+            lane = self._poller.poll_activity_tasks(self._executor.execute, spares=asks)
+            eager = EagerActivities(lane, registered.activities, config.task_queue) if asks else None
+        if runs_workflows:
             options = RunnerOptions(
                 namespace=client.namespace,
                 default_start_to_close_timeout=config.default_start_to_close_timeout,
                 failure_exception_types=self._failure_exception_types,
             )
-            self._workflow_tasks = WorkflowTaskHandler(
-                registered.workflows, client.service, sticky_queue=self._sticky_queue, converter=client.converter, options=options, **about
-            )
+            about |= {"sticky_queue": self._sticky_queue, "converter": client.converter, "options": options, "eager": eager}
+            self._workflow_tasks = WorkflowTaskHandler(registered.workflows, client.service, **about)
             self._poller.poll_workflow_tasks(self._workflow_tasks.handle)
-        if registered.activities and config.max_concurrent_activity_tasks:
-            self._executor = ActivityExecutor(registered.activities, client.service, converter=client.converter, **about)
-            self._poller.poll_activity_tasks(self._executor.execute)
 
     async def run(self) -> None:
         """Works until `stop()`, SIGINT (Ctrl-C) or SIGTERM; then shuts down gracefully. A second signal does not wait."""

@@ -42,6 +42,7 @@ from perdure.runtime.options import RunnerOptions
 from perdure.runtime.runner import CacheMiss, Completion, WorkflowRunner
 from perdure.service.contract import WorkflowService
 from perdure.worker.config import WorkerConfig
+from perdure.worker.eager_activities import EagerActivities
 from perdure.worker.histories import HistoryReader
 from perdure.worker.replay_check import ReplayCheck
 from perdure.worker.reporting import repeat, report
@@ -73,6 +74,7 @@ class WorkflowTaskHandler:
         clock: Clock,
         config: WorkerConfig,
         options: RunnerOptions,
+        eager: EagerActivities | None = None,
     ) -> None:
         self._definitions = definitions
         self._service = service
@@ -83,6 +85,7 @@ class WorkflowTaskHandler:
         self._codec = converter.codec
         self._clock = clock
         self._config = config
+        self._eager = eager
         completion = RespondWorkflowTaskCompletedRequest(namespace=namespace, identity=identity, return_new_workflow_task=True)
         last_completion = completion.SerializeToString()
         if config.max_cached_workflows:
@@ -120,12 +123,18 @@ class WorkflowTaskHandler:
                 self.cache.drop(runner.run_id, runner)
             if self._codec is not None:
                 await payload_codec.encode(completion, self._codec)
+            eager = self._eager
+            slots = eager.ask(completion) if eager is not None else []
+            reply: RespondWorkflowTaskCompletedResponse | None = None
             try:
                 reply = await self._respond(completion)
             except RpcError as error:
-                if (repeated := await self._respond_again(task, runner, completion, error)) is None:
-                    return
-                reply = repeated
+                reply = await self._respond_again(task, runner, completion, error)
+            finally:
+                if slots and eager is not None:
+                    eager.begin(slots, reply)
+            if reply is None:
+                return
             if self._check is not None:
                 await self._check.replay(runner.definition, task.workflow_execution)
             task = reply.workflow_task

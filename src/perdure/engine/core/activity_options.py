@@ -17,7 +17,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from perdure.engine.core import codes, retry
 from perdure.engine.core.apply import activity_scheduled
 from perdure.engine.core.limits import ID_BYTES_MAX, too_long
-from perdure.engine.core.pending import Activity, Shared
+from perdure.engine.core.pending import Shared
 from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
 from perdure.engine.core.transaction import Transaction
@@ -140,8 +140,8 @@ def _template(c: ScheduleActivityTaskCommandAttributes, spans: Timeouts) -> Hist
     return event
 
 
-def write_scheduled(tx: Transaction, command: Command, known: Options, completed_event_id: int) -> Activity:
-    """Appends ActivityTaskScheduled; returns what is pending now."""
+def write_scheduled(tx: Transaction, command: Command, known: Options, completed_event_id: int) -> None:
+    """Appends ActivityTaskScheduled; what is pending now is ready."""
     c = command.schedule_activity_task_command_attributes
     event = tx.event_like(known.template)
     a = event.activity_task_scheduled_event_attributes
@@ -155,4 +155,7 @@ def write_scheduled(tx: Transaction, command: Command, known: Options, completed
     if command.HasField("user_metadata"):
         event.user_metadata.CopyFrom(command.user_metadata)
     tx.number(event)
-    return activity_scheduled(tx.run, event, known.shared)
+    activity = activity_scheduled(tx.run, event, known.shared)
+    tx.ready.append(activity)
+    if c.request_eager_execution:
+        tx.eager.append(activity)

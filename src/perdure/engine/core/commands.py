@@ -105,10 +105,7 @@ def carry_out(tx: Transaction, plan: Plan, completed_event_id: int) -> None:
     for command in plan.commands:
         kind = command.command_type
         if kind == codes.SCHEDULE_ACTIVITY:
-            activity = activity_options.write_scheduled(tx, command, next(options), completed_event_id)
-            tx.ready.append(activity)
-            if command.schedule_activity_task_command_attributes.request_eager_execution:
-                tx.eager.append(activity)
+            activity_options.write_scheduled(tx, command, next(options), completed_event_id)
         elif kind == codes.PROTOCOL_MESSAGE:
             update_messages.carry_out_command(tx, plan, command)
         else:

@@ -47,10 +47,8 @@ def next_due(run: Run) -> int | None:
 
 
 def durable_due(run: Run) -> int | None:
-    """As `next_due`, for the store: of a speculative task it knows nothing."""
+    """As `next_due`, for the store, which knows nothing of the speculative task that the run has."""
     task = run.task
-    if task is None or not task.speculative:
-        return next_due(run)
     run.task = None
     try:
         return next_due(run)

@@ -222,7 +222,7 @@ class Run:
 
     def durable_due(self) -> int | None:
         """As `next_due`, for its row in the store."""
-        return due.durable_due(self)
+        return due.next_due(self) if self.task is None or not self.task.speculative else due.durable_due(self)
 
     def facts(self) -> bytes:
         """What the history does not say of it, for its row in the store; small, and versioned."""
