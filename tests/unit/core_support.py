@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType as E
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueKind, TimeoutType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueKind, TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import (
@@ -216,7 +216,7 @@ def check_tail(run: Run, events: list[HistoryEvent]) -> None:
 
 def check_awake(run: Run, events: list[HistoryEvent]) -> None:
     """Nothing has happened of which the workflow will never learn."""
-    if run.closed or run.task is not None or run.first_task_due:
+    if run.closed or run.task is not None or run.first_task_due or run.paused is not None:
         return
     for event in reversed(events):
         assert event.event_type not in WAKING, f"event {event.event_id} woke nobody"
@@ -283,6 +283,7 @@ COMMANDS = {
     E.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "workflow_execution_continued_as_new_event_attributes",
 }
 UPDATES = {E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED, E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED}
+PAUSE_REQUESTED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED
 TASK_ENDS = {
     E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: "workflow_task_completed_event_attributes",
     E.EVENT_TYPE_WORKFLOW_TASK_FAILED: "workflow_task_failed_event_attributes",
@@ -333,10 +334,9 @@ class _Checker:
     def _task_end(self, e: HistoryEvent) -> None:
         a = getattr(e, TASK_ENDS[e.event_type])
         assert (a.scheduled_event_id, a.started_event_id) == (self.scheduled, self.started)
-        if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT and a.timeout_type == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START:
-            assert not self.started
-        else:
-            assert self.started
+        expired = e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT and a.timeout_type == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+        paused = e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_FAILED and a.cause == PAUSE_REQUESTED
+        assert bool(self.started) is not (expired or paused)
         self.scheduled = self.started = 0
         if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             self.commands_of = e.event_id

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from temporalio.api.update.v1 import Rejection
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
+    PauseWorkflowExecutionRequest,
     RecordActivityTaskHeartbeatByIdRequest,
     RecordActivityTaskHeartbeatRequest,
     RequestCancelWorkflowExecutionRequest,
@@ -35,6 +36,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
+    UnpauseWorkflowExecutionRequest,
     UpdateActivityOptionsRequest,
 )
 
@@ -336,7 +338,11 @@ class Machine:
         return request
 
     def rare(self) -> Any:
-        kind = self.pick(8)
+        kind = self.pick(11)
+        if kind == 8 and self.pick(3) == 0:
+            return PauseWorkflowExecutionRequest(identity="operator", reason="wait", request_id=f"p{self.pick(2)}")
+        if kind >= 8:
+            return UnpauseWorkflowExecutionRequest(identity="operator")
         if kind == 0 and self.pick(4) == 0:
             return TerminateWorkflowExecutionRequest(reason="enough", first_execution_run_id="" if self.pick(2) else "other")
         if kind == 1:

@@ -33,6 +33,7 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.async_update = True
     able.standalone_activities = True
     able.worker_heartbeats = True
+    able.workflow_pause = True
     info.supports_schedules = True
     info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
     info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX

@@ -12,6 +12,8 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryResponse,
     GetWorkflowExecutionHistoryReverseRequest,
     GetWorkflowExecutionHistoryReverseResponse,
+    PauseWorkflowExecutionRequest,
+    PauseWorkflowExecutionResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RequestCancelWorkflowExecutionRequest,
@@ -24,6 +26,8 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
     TerminateWorkflowExecutionResponse,
+    UnpauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionResponse,
 )
 
 from perdure.engine.back_pressure import is_crowded
@@ -82,6 +86,20 @@ class WorkflowCalls(Calls):
         live = await self._find(request.namespace, request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         await self.engine.transactions.run(live, request)
         return TerminateWorkflowExecutionResponse()
+
+    @rpc
+    async def pause_workflow_execution(self, request: PauseWorkflowExecutionRequest) -> PauseWorkflowExecutionResponse:
+        """Gives a workflow nothing to do until it is unpaused."""
+        live = await self._find(request.namespace, request.workflow_id, request.run_id)
+        await self.engine.transactions.run(live, request)
+        return PauseWorkflowExecutionResponse()
+
+    @rpc
+    async def unpause_workflow_execution(self, request: UnpauseWorkflowExecutionRequest) -> UnpauseWorkflowExecutionResponse:
+        """Lets a paused workflow go on."""
+        live = await self._find(request.namespace, request.workflow_id, request.run_id)
+        await self.engine.transactions.run(live, request)
+        return UnpauseWorkflowExecutionResponse()
 
     @rpc
     async def describe_workflow_execution(self, request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse:

@@ -93,6 +93,9 @@ def _take(tx: Transaction, a: Activity, identity: str, request_id: str, in_proce
 
 def start_eager(tx: Transaction, identity: str, in_process: bool, reply: RespondWorkflowTaskCompletedResponse) -> None:
     """The worker that scheduled them takes them with the reply. (Not those that the same completion has cancelled.)"""
+    if tx.run.paused is not None:
+        tx.ready.extend(tx.eager)
+        return
     for a in tx.eager:
         if a.state == READY and a.scheduled_event_id in tx.run.activities:
             _take(tx, a, identity, tx.env.new_uuid(), in_process)
@@ -102,6 +105,9 @@ def start_eager(tx: Transaction, identity: str, in_process: bool, reply: Respond
 def offer(tx: Transaction) -> None:
     """Gives what became ready in this transaction to pollers that wait, and announces the rest."""
     run, effects = tx.run, tx.outcome.effects
+    if run.paused is not None:
+        _keep(tx)
+        return
     deserted: set[str] = set()
     for a in tx.ready:
         if a.state != READY or a.scheduled_event_id not in run.activities:
@@ -113,6 +119,14 @@ def offer(tx: Transaction) -> None:
             deserted.add(a.queue)
             tx.outcome.activities[a.scheduled_event_id] = a
             effects.append(ActivityReady(a.queue, a.scheduled_event_id))
+    tx.ready = []
+
+
+def _keep(tx: Transaction) -> None:
+    """The run is paused: what is ready waits, and is offered when it is unpaused."""
+    for a in tx.ready:
+        if a.scheduled_event_id in tx.run.activities:
+            tx.outcome.activities[a.scheduled_event_id] = a
     tx.ready = []
 
 

@@ -93,7 +93,7 @@ def start_activity(run: Run, request: StartActivityTask, env: Env) -> Outcome:
         RpcError: NotFound, if it is not ready any more; the poller goes on polling.
     """
     a = run.activities.get(request.scheduled_event_id)
-    if a is None or a.state != READY or (request.queue and request.queue != a.queue):
+    if a is None or a.state != READY or run.paused is not None or (request.queue and request.queue != a.queue):
         raise not_found(_NOT_HELD)
     tx = Transaction(run, env)
     activities.begin(tx, a, request.reservation)

@@ -22,6 +22,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request as UpdateRequest
 
 from perdure.engine.core import codes, due, others
+from perdure.engine.core.interventions import Pause
 from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
@@ -273,6 +274,17 @@ def _options_updated(run: Run, event: HistoryEvent) -> None:
         run.versioning = (run.versioning or Versioning())._replace(override=override)
 
 
+def _paused(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_execution_paused_event_attributes
+    run.status = codes.RUN_PAUSED
+    run.paused = Pause(to_ns(event.event_time), a.identity, a.reason, a.request_id)
+
+
+def _unpaused(run: Run, event: HistoryEvent) -> None:
+    run.status = codes.RUNNING
+    run.paused = None
+
+
 def _update_admitted(run: Run, event: HistoryEvent) -> None:
     request = UpdateRequest()
     request.CopyFrom(event.workflow_execution_update_admitted_event_attributes.request)
@@ -348,6 +360,8 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.WORKFLOW_SIGNALED: _signaled,
     codes.WORKFLOW_CANCEL_REQUESTED: _cancel_requested,
     codes.WORKFLOW_OPTIONS_UPDATED: _options_updated,
+    codes.WORKFLOW_PAUSED: _paused,
+    codes.WORKFLOW_UNPAUSED: _unpaused,
     codes.TASK_SCHEDULED: _task_scheduled,
     codes.TASK_STARTED: _task_started,
     codes.TASK_COMPLETED: _task_completed,

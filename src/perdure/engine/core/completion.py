@@ -43,7 +43,7 @@ from perdure.engine.core.updates import Updates, abort_admitted
 from perdure.engine.core.versions import after_task, completed_part, version_of
 from perdure.engine.core.workflow_tasks import INLINE_REQUEST, begin, record_unrecorded, schedule, started_task, unstick
 from perdure.model.framing import framed, tag, varint
-from perdure.model.rpc import invalid_argument, not_found
+from perdure.model.rpc import failed_precondition, invalid_argument, not_found
 
 _Metadata: TypeAlias = Literal["worker_version_stamp", "sdk_metadata", "metering_metadata"]
 _SCHEDULED_ID: Final = tag(WorkflowTaskCompletedEventAttributes, "scheduled_event_id")
@@ -60,11 +60,14 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     """The worker has done its workflow task. With `Outcome.error`, its commands were refused durably.
 
     Raises:
-        RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its.
+        RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its;
+            FailedPrecondition for another task of a run that is paused.
     """
     task = held_task(run, request.task_token)
     if request.versioning_behavior and version_of(request.deployment_options) is None:
         raise invalid_argument("VersioningBehavior is set, but the worker that sends it has no versioned DeploymentOptions.")
+    if run.paused is not None and request.force_create_new_workflow_task:
+        raise failed_precondition("Workflow is paused, and cannot be given a new workflow task.")
     heartbeat = request.force_create_new_workflow_task and not request.commands and not request.messages
     if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
         return _heartbeat_timeout(run, env)
@@ -96,6 +99,8 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
     if not run.closed:
         if run.updates is not None and not heartbeat:
             update_messages.reject_unprocessed(tx, run.updates)
+        if run.paused is not None:
+            return settle(tx)
         if request.force_create_new_workflow_task or run.buffered or tx.wants_task:
             schedule(tx, 1, task.original_scheduled_time if heartbeat else 0)
             _start_inline(tx, request, task)
@@ -106,7 +111,7 @@ def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: Work
 
 def _follow_updates(tx: Transaction, updates: Updates, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask) -> None:
     """Updates that came meanwhile get a workflow task of their own."""
-    if not updates.waiting():
+    if not updates.waiting() or tx.run.paused is not None:
         return
     if request.return_new_workflow_task:
         schedule_speculative(tx)

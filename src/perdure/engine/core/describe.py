@@ -6,6 +6,7 @@ stop shows CANCEL_REQUESTED only while a worker has it; and one that is paused i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,7 +24,9 @@ from perdure.engine.core.times import set_ns
 from perdure.engine.core.versions import versioning_info
 
 PROBLEMS: Final = "TemporalReportedProblems"
-"""The search attribute that a run has while its workflow tasks keep failing."""
+"""The search attribute that a run has while its workflow tasks keep failing,"""
+PAUSE_INFO: Final = "TemporalPauseInfo"
+"""and while it is paused."""
 
 
 def describe(run: Run) -> DescribeWorkflowExecutionResponse:
@@ -53,6 +56,9 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
     extended.original_start_time.CopyFrom(run.start_event.event_time)
     if run.reset_time:
         set_ns(extended.last_reset_time, run.reset_time)
+    if run.paused is not None:
+        extended.pause_info.identity, extended.pause_info.reason = run.paused.identity, run.paused.reason
+        set_ns(extended.pause_info.paused_time, run.paused.time)
     return r
 
 
@@ -94,17 +100,22 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
 
 def shown_attributes(run: Run) -> Mapping[str, Payload]:
     """Its search attributes, with what the engine itself says of it."""
-    if run.task_failures < limits.REPORTED_FAILURES:
+    if run.task_failures < limits.REPORTED_FAILURES and run.paused is None:
         return run.search_attributes
-    return {**run.search_attributes, PROBLEMS: _problems(run)}
+    shown = {**run.search_attributes}
+    if run.task_failures >= limits.REPORTED_FAILURES:
+        category, _, cause = run.reported_cause.partition(":")
+        shown[PROBLEMS] = _keywords(f"category={category}", f"cause={category}Cause{cause}")
+    if run.paused is not None:
+        shown[PAUSE_INFO] = _keywords(f"Workflow:{run.workflow_id}", f"Reason:{run.paused.reason}")
+    return shown
 
 
-def _problems(run: Run) -> Payload:
-    category, _, cause = run.reported_cause.partition(":")
+def _keywords(*words: str) -> Payload:
     payload = Payload()
     payload.metadata["encoding"] = b"json/plain"
     payload.metadata["type"] = b"KeywordList"
-    payload.data = f'["category={category}","cause={category}Cause{cause}"]'.encode()
+    payload.data = json.dumps(words, separators=(",", ":")).encode()
     return payload
 
 

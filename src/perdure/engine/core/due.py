@@ -13,7 +13,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from perdure.engine.core.codes import BACKOFF, RUNNING, STARTED
+from perdure.engine.core.codes import BACKOFF, RUN_PAUSED, RUNNING, STARTED
 from perdure.engine.core.limits import SPECULATIVE_START
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ HEAP_SLACK: Final = 64
 def next_due(run: Run) -> int | None:
     """The earliest deadline of the run, in nanoseconds; None if it has none."""
     if run.status != RUNNING:
-        return None
+        return _paused_due(run) if run.status == RUN_PAUSED else None
     due = run.run_expiration
     first = run.first_task_due
     if first and (not due or first < due):
@@ -43,6 +43,14 @@ def next_due(run: Run) -> int | None:
         top = heap_due(run)
         if top and (not due or top < due):
             due = top
+    return due or None
+
+
+def _paused_due(run: Run) -> int | None:
+    """A paused run goes on but for its workflow tasks, and those it has not yet had begin when it is unpaused."""
+    due = run.run_expiration
+    for other in (0 if run.task is None else task_due(run, run.task), heap_due(run)):
+        due = _sooner(due, other) if other else due
     return due or None
 
 

@@ -42,7 +42,7 @@ def _fire(tx: Transaction, first: int) -> None:
             _fire_timer(tx, entry[2])
         else:
             _fire_activity(tx, entry[2])
-    elif run.first_task_due == first:
+    elif run.first_task_due == first and run.paused is None:
         workflow_tasks.schedule(tx)
     elif run.task is not None and due.task_due(run, run.task) == first:
         _time_out_task(tx, run.task)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
+    PauseWorkflowExecutionRequest,
     RecordActivityTaskHeartbeatByIdRequest,
     RecordActivityTaskHeartbeatRequest,
     RequestCancelActivityExecutionRequest,
@@ -31,6 +32,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateActivityExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
+    UnpauseWorkflowExecutionRequest,
     UpdateActivityOptionsRequest,
     UpdateWorkflowExecutionOptionsRequest,
     UpdateWorkflowExecutionRequest,
@@ -44,6 +46,7 @@ from perdure.engine.core import (
     firing,
     inbound,
     outbound,
+    pausing,
     policies,
     run_options,
     signals,
@@ -73,6 +76,7 @@ Request: TypeAlias = (
     | StickyUnavailable
     | UnstartActivity
     | PauseActivityRequest
+    | PauseWorkflowExecutionRequest
     | RecordActivityTaskHeartbeatByIdRequest
     | outbound.Answer
     | outbound.Discharged
@@ -96,6 +100,7 @@ Request: TypeAlias = (
     | TerminateActivityExecutionRequest
     | TerminateWorkflowExecutionRequest
     | UnpauseActivityRequest
+    | UnpauseWorkflowExecutionRequest
     | UpdateActivityOptionsRequest
     | UpdateWorkflowExecutionOptionsRequest
     | UpdateWorkflowExecutionRequest
@@ -121,6 +126,8 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     UnpauseActivityRequest: activity_control.unpause,
     ResetActivityRequest: activity_control.reset,
     UpdateActivityOptionsRequest: activity_control.update_options,
+    PauseWorkflowExecutionRequest: pausing.pause,
+    UnpauseWorkflowExecutionRequest: pausing.unpause,
     UpdateWorkflowExecutionOptionsRequest: run_options.update_options,
     FireTimers: firing.fire_timers,
     AbandonInProcess: firing.abandon_in_process,

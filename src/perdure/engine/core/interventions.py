@@ -1,6 +1,6 @@
-"""What operators have done to a pending activity: paused it, reset it, given it other options (3.7).
+"""What operators have done to a pending activity: paused it, reset it, given it other options (3.7); or to a run: paused it.
 
-Plain records; `activity_control` decides. The history says nothing of this: it stands in the activity's row (`rows`).
+Plain records; `activity_control` and `pausing` decide. Of activities the history says nothing: it stands in the activity's row (`rows`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from temporalio.api.activity.v1 import ActivityOptions
 
 
 class Pause(NamedTuple):
-    """Who paused an activity, when (ns) and why; the request is recognised when it is repeated."""
+    """Who paused an activity or a run, when (ns) and why; the request is recognised when it is repeated."""
 
     time: int
     identity: str

@@ -71,6 +71,8 @@ _OPEN: Final[dict[int, StartDecision | None]] = {
 }
 """By conflict policy; None: refused."""
 
+_OPEN_STATUSES: Final = frozenset((codes.RUNNING, codes.RUN_PAUSED))
+
 _STARTABLE: Final[dict[int, frozenset[int]]] = {
     codes.REUSE_ALLOW: frozenset(
         (codes.COMPLETED, codes.FAILED, codes.CANCELED, codes.TERMINATED, codes.TIMED_OUT, codes.CONTINUED_AS_NEW),
@@ -138,7 +140,7 @@ def decide_start(current: CurrentRun | None, request: _Request) -> StartDecision
         if request.request_id in current.attached_request_ids:
             return StartDecision.ATTACHED
     reuse, conflict = _policies(request)
-    if current.status == codes.RUNNING:
+    if current.status in _OPEN_STATUSES:
         decision = _OPEN.get(conflict)
         if decision is None:
             raise _refused("Workflow execution is already running.", current)

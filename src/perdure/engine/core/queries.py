@@ -19,7 +19,7 @@ class QueryRoute(Enum):
     """What becomes of a query."""
 
     REJECTED = "rejected"
-    """The caller's condition: answered with the run's status."""
+    """The caller's condition, or the run is paused: answered with its status."""
     DIRECT = "direct"
     """A query task of its own: on the sticky queue first, then on the normal one."""
     BUFFER = "buffer"
@@ -35,6 +35,8 @@ def query_route(run: Run, condition: QueryRejectCondition.ValueType, deadline: i
     if condition == codes.REJECT_NOT_OPEN and run.closed:
         return QueryRoute.REJECTED
     if condition == codes.REJECT_NOT_CLEAN and run.status not in (codes.RUNNING, codes.COMPLETED):
+        return QueryRoute.REJECTED
+    if run.status == codes.RUN_PAUSED:
         return QueryRoute.REJECTED
     if run.closed and not run.completed_tasks:
         raise workflow_not_ready("Unable to query workflow: it closed before its first workflow task completed.")

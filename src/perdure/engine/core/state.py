@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.engine.core import codes, due, facts
+from perdure.engine.core.interventions import Pause
 from perdure.engine.core.others import Child, External
 from perdure.engine.core.pending import Activity, Timer, WorkflowTask
 from perdure.engine.core.versions import Versioning
@@ -59,6 +60,7 @@ class Run:
         "memo",
         "namespace",
         "next_event_id",
+        "paused",
         "previous_started_event_id",
         "queue_namespace",
         "reported_cause",
@@ -135,6 +137,8 @@ class Run:
         self.status = codes.RUNNING
         self.closed = False
         """No event follows any more."""
+        self.paused: Pause | None = None
+        """By whom; of a run that closes it is left as it was."""
         self.close_time = 0
         self.next_event_id = 1
         self.previous_started_event_id = 0

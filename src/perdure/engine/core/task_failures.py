@@ -69,7 +69,7 @@ def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Fai
         tx.append(event)
     else:
         _drop(tx)
-    if cause in (codes.RESET_WORKFLOW, codes.FAILOVER_CLOSE):
+    if cause in (codes.RESET_WORKFLOW, codes.FAILOVER_CLOSE, codes.PAUSE_REQUESTED):
         run.close_attempted = False
         return 1
     return _next_attempt(tx, task, f"WorkflowTaskFailed:{cause_text(cause)}")

@@ -80,6 +80,8 @@ def enter(run: Run, request: UpdateWorkflowExecutionRequest) -> None:
 def _check_run(run: Run, request: UpdateWorkflowExecutionRequest) -> None:
     if run.closed:
         raise not_found("workflow execution already completed")
+    if run.paused is not None:
+        raise failed_precondition("Workflow is paused. Cannot update the workflow.")
     task = run.task
     if task is not None and task.attempt >= limits.QUERY_ATTEMPT_MAX:
         raise workflow_not_ready("Unable to perform workflow execution update due to Workflow Task in failed state.")

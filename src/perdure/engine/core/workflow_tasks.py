@@ -66,8 +66,11 @@ def ensure(tx: Transaction) -> None:
 
 
 def schedule(tx: Transaction, attempt: int = 1, original: int = 0) -> None:
-    """Schedules a workflow task; `original` is when the chain of heartbeats began to which it belongs (ns)."""
+    """Schedules a workflow task, unless the run is paused; `original` is when the chain of heartbeats began to which it belongs (ns)."""
     run = tx.run
+    if run.paused is not None:
+        tx.flush()
+        return
     if run.versioning is not None and run.sticky_queue and tx.env.version_outdated(run):
         unstick(run)
     if tx.flush():

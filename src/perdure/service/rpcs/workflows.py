@@ -12,6 +12,8 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryResponse,
     GetWorkflowExecutionHistoryReverseRequest,
     GetWorkflowExecutionHistoryReverseResponse,
+    PauseWorkflowExecutionRequest,
+    PauseWorkflowExecutionResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RequestCancelWorkflowExecutionRequest,
@@ -24,6 +26,8 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
     TerminateWorkflowExecutionResponse,
+    UnpauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionResponse,
 )
 
 
@@ -58,6 +62,16 @@ class WorkflowRpcs(Protocol):
         self, request: TerminateWorkflowExecutionRequest, /
     ) -> Coroutine[Any, Any, TerminateWorkflowExecutionResponse]:
         """Ends a workflow at once, without its code."""
+        ...
+
+    def pause_workflow_execution(self, request: PauseWorkflowExecutionRequest, /) -> Coroutine[Any, Any, PauseWorkflowExecutionResponse]:
+        """Gives a workflow nothing to do until it is unpaused; what reaches it is kept. Idempotent by request id."""
+        ...
+
+    def unpause_workflow_execution(
+        self, request: UnpauseWorkflowExecutionRequest, /
+    ) -> Coroutine[Any, Any, UnpauseWorkflowExecutionResponse]:
+        """Lets a paused workflow go on."""
         ...
 
     def describe_workflow_execution(
