@@ -1,6 +1,7 @@
 """Reading histories: pages, the close event alone, and waiting for what comes next.
 
-Only durable events are shown. A page token pins the run and the event to go on from; it is ours, and opaque.
+Only durable events are shown; and at the end, to SDKs whose workers may replay it, those of a workflow task that is handed over and
+not recorded (transient or speculative). A page token pins the run and the event to go on from; it is ours, and opaque.
 
 The rule a newcomer would get wrong: a wait that finds nothing ends after 20 seconds with an empty page *and a token*; the
 caller asks again with it. The token is absent only when the run has closed and everything was returned (4.12).
@@ -25,10 +26,11 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseResponse,
 )
 
-from perdure.engine.core import Outcome
+from perdure.engine.core import Outcome, transient_events
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.reader import Reader
 from perdure.engine.transactions import Transactions
+from perdure.model.callers import sees_unrecorded
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
@@ -185,7 +187,17 @@ class HistoryReads:
         next_event_id = first + len(page)
         if next_event_id <= last or more_will_come:
             response.next_page_token = _token(run.run_id, next_event_id, last)
+        elif live.run.task is not None and sees_unrecorded.get():
+            response.history.events.extend(await self._unrecorded(live, next_event_id))
         return response
+
+    async def _unrecorded(self, live: LiveRun, next_event_id: int) -> Sequence[HistoryEvent]:
+        """The events of a workflow task that follows on what has been read, and is not recorded itself. (What it follows on is durable.)"""
+        await self._transactions.settled(live)
+        run, task = live.run, live.run.task
+        if live.pending or task is None or task.scheduled_event_id != next_event_id or not (task.speculative or task.attempt > 1):
+            return ()
+        return transient_events(run, task, self._transactions.environment.suggest_events)
 
     async def _wait(self, table: dict[str, list[asyncio.Future[None]]], run_id: str) -> None:
         if self._closed:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
+from perdure.model.callers import sees_unrecorded
 from perdure.model.patience import seconds_left
 from perdure.model.rpc import RpcError, invalid_argument, unimplemented
 from perdure.server.admission import Admission
@@ -27,6 +28,8 @@ from perdure.server.statuses import fail, refuse
 Context = ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
 
+PEOPLES_TOOLS = frozenset(("temporal-cli", "temporal-ui"))
+"""Clients that show histories, and replay none."""
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -75,11 +78,14 @@ class Forwarding(grpc.GenericRpcHandler):
     def _behaviour(self, method: MethodDescriptor, target: Callable[[Any], Awaitable[Message]]) -> Behaviour:
         parse = GetMessageClass(method.input_type).FromString
         gate = self._admission.gate(method.name)
+        reads_history = method.name == "GetWorkflowExecutionHistory"
 
         async def forward(body: bytes, context: Context) -> bytes:
             try:
                 with gate.admitted(body):
                     seconds_left.set(context.time_remaining())
+                    if reads_history:
+                        sees_unrecorded.set(_client_name(context) not in PEOPLES_TOOLS)
                     return (await target(_parsed(parse, body, method.name))).SerializeToString()
             except RpcError as error:
                 refusal = error
@@ -88,6 +94,10 @@ class Forwarding(grpc.GenericRpcHandler):
             await refuse(context, refusal)
 
         return forward if self._on_answered is None else _followed(forward, self._on_answered)
+
+
+def _client_name(context: Context) -> str:
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == "client-name"), "")
 
 
 def _followed(behaviour: Behaviour, then: Callable[[], None]) -> Behaviour:
