@@ -90,11 +90,15 @@ class UpdateWithStart:
     ) -> tuple[StartWorkflowExecutionResponse, Watch]:
         """The run that has the update, and a watch on it: to be awaited at once; `chain`: of which a run was asked and ended."""
         namespace, workflow_id = start.namespace, start.workflow_id
+        attached = not start.HasField("on_conflict_options")
         for _ in range(ATTEMPTS_MAX):
             live = self._runs.get_current(namespace, workflow_id) or await self._runs.load_current(namespace, workflow_id)
             try:
                 if live is not None and live.pending and (live.run.closed or not live.durable_version):
                     await self._transactions.settled(live)
+                elif live is not None and not attached and _uses_existing(live, start):
+                    await self._transactions.run(live, start)
+                    attached = True
                 elif live is not None and _takes_update(live, start, update, chain):
                     return await self._ask(live, start, update)
                 else:
@@ -159,6 +163,14 @@ def _takes_update(live: LiveRun, start: StartWorkflowExecutionRequest, update: U
         return True
     try:
         return decide_start(current, start) in (StartDecision.USE_EXISTING, StartDecision.ATTACHED)
+    except RpcError:
+        return False
+
+
+def _uses_existing(live: LiveRun, start: StartWorkflowExecutionRequest) -> bool:
+    """Whether the start alone would find the run and attach to it what its `on_conflict_options` say."""
+    try:
+        return not live.run.closed and decide_start(current_run(live.run), start) is StartDecision.USE_EXISTING
     except RpcError:
         return False
 

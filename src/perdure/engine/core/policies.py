@@ -187,6 +187,7 @@ def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> 
     if not options.attach_request_id and not options.attach_links:
         return tx.close()
     event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
+    event.worker_may_ignore = True
     a = event.workflow_execution_options_updated_event_attributes
     a.identity = request.identity
     if options.attach_request_id:

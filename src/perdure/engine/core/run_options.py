@@ -74,6 +74,7 @@ def write_options(tx: Transaction, options: WorkflowExecutionOptions, identity: 
     if before == wanted:
         return
     event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
+    event.worker_may_ignore = True
     a = event.workflow_execution_options_updated_event_attributes
     a.identity = identity
     if wanted is None:
