@@ -89,8 +89,7 @@ class Deployments:
         deployment.version_records[build_id] = record_version
         version = Version(info.deployment_version.deployment_name, build_id)
         for queue in info.task_queue_infos:
-            kind = TaskKind.WORKFLOW if queue.type == TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW else TaskKind.ACTIVITY
-            polled = self._pollers.setdefault(Polled(namespace, queue.name, kind), [])
+            polled = self._pollers.setdefault(Polled(namespace, queue.name, _kind_of(queue.type)), [])
             if version not in polled:
                 polled.append(version)
         self.active = True
@@ -218,8 +217,10 @@ class Deployments:
         deployment = self.find(namespace, name)
         return {queue.name for info in deployment.versions.values() for queue in info.task_queue_infos}
 
-    async def change(self, namespace: str, name: str, token: bytes, change: Callable[[WorkerDeploymentInfo], None]) -> Deployment:
-        """Changes a deployment's routing; durable when it returns.
+    async def change(
+        self, namespace: str, name: str, token: bytes, change: Callable[[WorkerDeploymentInfo], None], *, routing: bool = True
+    ) -> Deployment:
+        """Changes a deployment, as a rule its routing; durable when it returns.
 
         Raises:
             RpcError: NotFound; FailedPrecondition if it was changed since the token was given out.
@@ -230,14 +231,86 @@ class Deployments:
         info = WorkerDeploymentInfo()
         info.CopyFrom(deployment.info)
         change(info)
-        info.routing_config.revision_number += 1
+        info.routing_config.revision_number += routing
         try:
             written = await self._records.put(KIND, namespace, name, info.SerializeToString(), expected_version=deployment.record_version)
         except Conflict:
             raise _changed() from None
         deployment.info, deployment.record_version = info, written
-        self.on_routing(namespace, self.queues(namespace, name))
+        if routing:
+            self.on_routing(namespace, self.queues(namespace, name))
         return deployment
+
+    async def delete(self, namespace: str, name: str) -> None:
+        """Forgets a deployment; durable when it returns.
+
+        Raises:
+            RpcError: NotFound; FailedPrecondition if it has versions, or was changed meanwhile.
+        """
+        deployment = self.find(namespace, name)
+        if deployment.versions:
+            raise failed_precondition("cannot delete a Worker Deployment that has versions; delete them first")
+        try:
+            await self._records.delete(KIND, namespace, name, expected_version=deployment.record_version)
+        except Conflict:
+            raise _changed() from None
+        self._all.pop((namespace, name), None)
+
+    def version(self, namespace: str, version: Version) -> WorkerDeploymentVersionInfo:
+        """What is stored of a version.
+
+        Raises:
+            RpcError: NotFound.
+        """
+        known = self.find(namespace, version.deployment).versions.get(version.build_id)
+        if known is None:
+            raise not_found(f"build {version.build_id} not found in Worker Deployment {version.deployment}")
+        return known
+
+    def polled_by(self, namespace: str, version: Version) -> list[tuple[TaskKind, str]]:
+        """The queues that a version's workers poll in truth."""
+        return [(_kind_of(queue.type), _queue_of(queue.name, version)) for queue in self.version(namespace, version).task_queue_infos]
+
+    async def change_version(
+        self, namespace: str, version: Version, change: Callable[[WorkerDeploymentVersionInfo], None]
+    ) -> WorkerDeploymentVersionInfo:
+        """Changes what is stored of a version; durable when it returns.
+
+        Raises:
+            RpcError: NotFound; FailedPrecondition if it was changed meanwhile.
+        """
+        info = WorkerDeploymentVersionInfo()
+        info.CopyFrom(self.version(namespace, version))
+        change(info)
+        deployment = self.find(namespace, version.deployment)
+        before, key = deployment.version_records[version.build_id], MARK.join(version)
+        try:
+            written = await self._records.put(KIND_VERSION, namespace, key, info.SerializeToString(), expected_version=before)
+        except Conflict:
+            raise _changed() from None
+        self._take(namespace, deployment, info, written)
+        return info
+
+    async def delete_version(self, namespace: str, version: Version) -> None:
+        """Forgets a version, until one of its workers polls again; durable when it returns. Raises as `change_version`."""
+        queues = {queue.name for queue in self.version(namespace, version).task_queue_infos}
+        deployment = self.find(namespace, version.deployment)
+        before = deployment.version_records[version.build_id]
+        try:
+            await self._records.delete(KIND_VERSION, namespace, MARK.join(version), expected_version=before)
+        except Conflict:
+            raise _changed() from None
+        deployment.versions.pop(version.build_id, None)
+        deployment.version_records.pop(version.build_id, None)
+        for polled in [polled for polled, versions in self._pollers.items() if polled.namespace == namespace and version in versions]:
+            self._pollers[polled].remove(version)
+            if not self._pollers[polled]:
+                del self._pollers[polled]
+        self.on_routing(namespace, queues)
+
+
+def _kind_of(queue_type: TaskQueueType.ValueType) -> TaskKind:
+    return next(kind for kind, known in _TYPES.items() if known == queue_type)
 
 
 def _queue_of(queue: str, version: Version) -> str:

@@ -11,6 +11,7 @@ from perdure.engine.calls.activities import ActivityCalls
 from perdure.engine.calls.activity_control import ActivityControlCalls
 from perdure.engine.calls.batches import BatchCalls
 from perdure.engine.calls.deletion import DeletionCalls
+from perdure.engine.calls.deployment_upkeep import DeploymentUpkeepCalls
 from perdure.engine.calls.deployments import DeploymentCalls
 from perdure.engine.calls.namespaces import NamespaceCalls
 from perdure.engine.calls.nexus import NexusCalls
@@ -39,6 +40,7 @@ class Frontend(
     ActivityControlCalls,
     OperationCalls,
     DeploymentCalls,
+    DeploymentUpkeepCalls,
     WorkerCalls,
     StandaloneActivityCalls,
     TaskQueueCalls,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersionInfo
+from typing import Protocol
+
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersion, WorkerDeploymentVersionInfo
 from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
@@ -21,7 +23,7 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.versions import Version, parse
 from perdure.engine.deployments import LISTED_MAX, UNVERSIONED, Deployment
-from perdure.model.rpc import failed_precondition, invalid_argument, not_found
+from perdure.model.rpc import failed_precondition, invalid_argument
 
 _S = WorkerDeploymentVersionStatus
 
@@ -42,14 +44,9 @@ class DeploymentCalls(Calls):
         self, request: DescribeWorkerDeploymentVersionRequest
     ) -> DescribeWorkerDeploymentVersionResponse:
         """A version of a deployment, and the queues that its workers poll."""
-        named = request.deployment_version
-        version = Version(named.deployment_name, named.build_id) if named.build_id else parse(request.version)
-        if version is None:
-            raise invalid_argument("DeploymentVersion is not set on request.")
+        version = named_version(request)
         deployment = self._deployment(request.namespace, version.deployment)
-        known = deployment.versions.get(version.build_id)
-        if known is None:
-            raise not_found(f"build {version.build_id} not found in Worker Deployment {version.deployment}")
+        known = self.engine.deployments.version(request.namespace, version)
         response = DescribeWorkerDeploymentVersionResponse()
         info = response.worker_deployment_version_info
         info.CopyFrom(known)
@@ -80,6 +77,7 @@ class DeploymentCalls(Calls):
         """Sends what is not pinned to a version's workers from now on."""
         deployment = self._deployment(request.namespace, request.deployment_name)
         build_id = _build_id(request.version, request.build_id, request.deployment_name)
+        check_manager(deployment, request.identity)
         _check_known(deployment, build_id, request.allow_no_pollers)
         before = RoutingConfig()
         before.CopyFrom(deployment.routing)
@@ -106,6 +104,7 @@ class DeploymentCalls(Calls):
         """Sends a part of what is not pinned to a version's workers from now on."""
         deployment = self._deployment(request.namespace, request.deployment_name)
         build_id = _build_id(request.version, request.build_id, request.deployment_name)
+        check_manager(deployment, request.identity)
         _check_known(deployment, build_id, request.allow_no_pollers)
         if not 0 <= request.percentage <= 100:
             raise invalid_argument("Percentage must be between 0 and 100 (inclusive).")
@@ -135,6 +134,42 @@ class DeploymentCalls(Calls):
         if not name:
             raise invalid_argument("DeploymentName is not set on request.")
         return self.engine.deployments.find(namespace, name)
+
+
+class NamesVersion(Protocol):
+    """A request that names a version, in the present way or as an older client does."""
+
+    @property
+    def deployment_version(self) -> WorkerDeploymentVersion: ...
+    @property
+    def version(self) -> str: ...
+
+
+def named_version(request: NamesVersion) -> Version:
+    """The version that a request means.
+
+    Raises:
+        RpcError: InvalidArgument if it names none.
+    """
+    named = request.deployment_version
+    version = Version(named.deployment_name, named.build_id) if named.build_id else parse(request.version)
+    if version is None or not version.deployment:
+        raise invalid_argument("DeploymentVersion is not set on request.")
+    return version
+
+
+def check_manager(deployment: Deployment, identity: str) -> None:
+    """Refuses who is not the manager of a deployment that has one.
+
+    Raises:
+        RpcError: FailedPrecondition.
+    """
+    manager = deployment.info.manager_identity
+    if manager and manager != identity:
+        raise failed_precondition(
+            f"ManagerIdentity '{manager}' is set and does not match user identity '{identity}'; set your own identity as "
+            "the ManagerIdentity, or unset it, to go on"
+        )
 
 
 def _build_id(version: str, build_id: str, deployment: str) -> str:

@@ -152,6 +152,7 @@ def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozense
         again = tx.event(event.event_type)
         getattr(again, attributes).CopyFrom(getattr(event, attributes))
         again.links.extend(event.links)
+        again.worker_may_ignore = event.worker_may_ignore
         tx.add(again)
     return of_base
 

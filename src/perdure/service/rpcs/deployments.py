@@ -6,6 +6,10 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from temporalio.api.workflowservice.v1 import (
+    DeleteWorkerDeploymentRequest,
+    DeleteWorkerDeploymentResponse,
+    DeleteWorkerDeploymentVersionRequest,
+    DeleteWorkerDeploymentVersionResponse,
     DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentResponse,
     DescribeWorkerDeploymentVersionRequest,
@@ -14,8 +18,12 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkerDeploymentsResponse,
     SetWorkerDeploymentCurrentVersionRequest,
     SetWorkerDeploymentCurrentVersionResponse,
+    SetWorkerDeploymentManagerRequest,
+    SetWorkerDeploymentManagerResponse,
     SetWorkerDeploymentRampingVersionRequest,
     SetWorkerDeploymentRampingVersionResponse,
+    UpdateWorkerDeploymentVersionMetadataRequest,
+    UpdateWorkerDeploymentVersionMetadataResponse,
 )
 
 
@@ -48,4 +56,26 @@ class DeploymentRpcs(Protocol):
         self, request: SetWorkerDeploymentRampingVersionRequest, /
     ) -> Coroutine[Any, Any, SetWorkerDeploymentRampingVersionResponse]:
         """Sends a part of what is not pinned to the workers of a version."""
+        ...
+
+    def delete_worker_deployment(self, request: DeleteWorkerDeploymentRequest, /) -> Coroutine[Any, Any, DeleteWorkerDeploymentResponse]:
+        """Forgets a deployment; FAILED_PRECONDITION as long as it has versions."""
+        ...
+
+    def delete_worker_deployment_version(
+        self, request: DeleteWorkerDeploymentVersionRequest, /
+    ) -> Coroutine[Any, Any, DeleteWorkerDeploymentVersionResponse]:
+        """Forgets a version; FAILED_PRECONDITION while it is current, ramping or polled."""
+        ...
+
+    def update_worker_deployment_version_metadata(
+        self, request: UpdateWorkerDeploymentVersionMetadataRequest, /
+    ) -> Coroutine[Any, Any, UpdateWorkerDeploymentVersionMetadataResponse]:
+        """Adds and removes what users note of a version."""
+        ...
+
+    def set_worker_deployment_manager(
+        self, request: SetWorkerDeploymentManagerRequest, /
+    ) -> Coroutine[Any, Any, SetWorkerDeploymentManagerResponse]:
+        """Says who alone may change a deployment."""
         ...
