@@ -168,3 +168,39 @@ async def make_current_unknown(client: Client) -> None:
     await client.workflow_service.set_worker_deployment_current_version(
         SetWorkerDeploymentCurrentVersionRequest(namespace="default", deployment_name=DEPLOYMENT, build_id="none")
     )
+
+
+@workflow.defn(name="Family", versioning_behavior=PINNED)
+class Family:
+    @workflow.run
+    async def run(self, elsewhere: str) -> list[str]:
+        await workflow.wait_condition(lambda: self.released)
+        return [await workflow.execute_child_workflow("Child", result_type=str, task_queue=queue) for queue in (None, elsewhere)]
+
+    released = False
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.released = True
+
+
+def child(version: str, behavior: VersioningBehavior = AUTO) -> type:
+    async def run(self: Any) -> str:
+        return version
+
+    run.__qualname__ = "Child.run"
+    return workflow.defn(name="Child", versioning_behavior=behavior)(type("Child", (), {"run": workflow.run(run)}))
+
+
+async def test_a_child_stays_with_its_parents_version_where_that_is_polled(client: Client, worker: Workers) -> None:
+    async with (
+        worker([Family, child("1")], deployment_config=config("1")) as running,
+        worker([child("2")], deployment_config=config("2"), task_queue=running.task_queue),
+        worker([child("elsewhere", VersioningBehavior.UNSPECIFIED)]) as unversioned,
+    ):
+        await make_current(client, "1")
+        handle = await client.start_workflow(Family.run, unversioned.task_queue, id=str(uuid.uuid4()), task_queue=running.task_queue)
+        await until_on(handle, "1")
+        await make_current(client, "2")
+        await handle.signal(Family.go_on)
+        assert await handle.result() == ["1", "elsewhere"]

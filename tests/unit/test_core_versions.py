@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import core_commands as commands
 from core_support import Driver, start_request
 
-from perdure.engine.core import describe
+from perdure.engine.core import describe, outbound, start
 from perdure.engine.core.versions import AUTO_UPGRADE, PINNED, USE_RAMPING, Version
 from perdure.model.rpc import RpcError
 
@@ -105,3 +105,18 @@ def test_an_operator_pins_and_unpins_an_open_run() -> None:
     request.update_mask.paths.append("memo")
     with pytest.raises(RpcError):
         driver.do(request)
+
+
+def test_a_child_is_pinned_as_its_parent_is() -> None:
+    driver = Driver()
+    done_by(driver, commands.start_child())
+    (key,) = driver.run.unsent
+    message = outbound.message(driver.run, key)
+    assert isinstance(message, outbound.StartChild) and message.parent.pinned == Version("d", "1")
+    child, _ = start(message.request, driver.env, None, message.parent)
+    assert child.versioning is not None and child.versioning.pinned == Version("d", "1")
+    assert child.start.inherited_pinned_version.build_id == "1"
+    driver.signal()
+    done_by(driver, commands.start_child("other"), behavior=AUTO_UPGRADE)
+    message = outbound.message(driver.run, list(driver.run.unsent)[-1])
+    assert isinstance(message, outbound.StartChild) and message.parent.pinned is None

@@ -144,7 +144,10 @@ class BetweenRuns:
         environment.begin()
         replaced = None if existing is None else existing.run
         try:
-            run, outcome = start(message.request, environment, replaced if terminate else None, message.parent)
+            parent, request = message.parent, message.request
+            if parent.pinned is not None and not environment.polled_by(parent.pinned, request.namespace, request.task_queue.name):
+                parent = parent._replace(pinned=None)
+            run, outcome = start(request, environment, replaced if terminate else None, parent)
         except Exception as error:
             environment.release_reserved()
             raise transactions.broken(message.request, existing if terminate else None, error) from error

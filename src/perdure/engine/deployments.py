@@ -148,6 +148,10 @@ class Deployments:
         if stored is not None:
             self._take(namespace, deployment, WorkerDeploymentVersionInfo.FromString(stored.data), stored.version)
 
+    def polls(self, version: Version, namespace: str, queue: str) -> bool:
+        """Whether workers of a version poll a queue for workflow tasks."""
+        return version in self._pollers.get(Polled(namespace, queue, TaskKind.WORKFLOW), ())
+
     # Routing.
 
     def target(self, run: Run, kind: TaskKind, queue: str) -> Version | None:

@@ -7,6 +7,7 @@ import random
 from perdure.engine.core import Run, TaskKind
 from perdure.engine.core.limits import SUGGEST_EVENTS
 from perdure.engine.core.search_attributes import Types
+from perdure.engine.core.versions import Version
 from perdure.engine.deployments import Deployments
 from perdure.engine.matching import Matching
 from perdure.engine.namespaces import Namespaces
@@ -58,6 +59,10 @@ class Environment:
     def version_superseded(self, run: Run) -> bool:
         """Whether another version than the run's is current."""
         return self._deployments.superseded(run)
+
+    def polled_by(self, version: Version, namespace: str, queue: str) -> bool:
+        """Whether workers of a version poll a queue for workflow tasks."""
+        return self._deployments.polls(version, namespace, queue)
 
     def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Poller | None:
         """A poller of the queue that waits now, taken out of it; None if none does."""

@@ -121,7 +121,8 @@ def _end_child(run: Run, child: Child) -> EndChild:
 
 def _parent(run: Run, child: Child) -> Parent:
     a = child.attributes
-    return Parent(run.namespace, a.namespace_id, run.workflow_id, run.run_id, child.initiated_event_id, root_of(run))
+    pinned = run.versioning.pinned if run.versioning is not None and not a.HasField("versioning_override") else None
+    return Parent(run.namespace, a.namespace_id, run.workflow_id, run.run_id, child.initiated_event_id, root_of(run), pinned)
 
 
 def _start_request(run: Run, child: Child) -> StartWorkflowExecutionRequest:

@@ -40,7 +40,7 @@ from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_requests import enter
-from perdure.engine.core.versions import at_start
+from perdure.engine.core.versions import Version, at_start
 from perdure.engine.core.workflow_tasks import begin, schedule, started_task
 from perdure.model.rpc import invalid_argument, unimplemented
 
@@ -57,6 +57,8 @@ class Parent(NamedTuple):
     initiated_event_id: int
     root: WorkflowExecution
     """The run at the root of the tree."""
+    pinned: Version | None = None
+    """What it is pinned to: so is the child, if that version's workers poll the child's task queue."""
 
 
 _Span: TypeAlias = Literal["workflow_execution_timeout", "workflow_run_timeout", "workflow_task_timeout", "workflow_start_delay"]
@@ -306,6 +308,9 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
         a.initiator = codes.BY_CRON
     if parent is not None:
         _write_parent(a, parent)
+        if parent.pinned is not None:
+            a.inherited_pinned_version.CopyFrom(parent.pinned.message())
+            run.versioning = at_start(a)
     if has("user_metadata"):
         event.user_metadata.CopyFrom(request.user_metadata)
     if request.links:
