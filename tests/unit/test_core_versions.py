@@ -120,3 +120,28 @@ def test_a_child_is_pinned_as_its_parent_is() -> None:
     done_by(driver, commands.start_child("other"), behavior=AUTO_UPGRADE)
     message = outbound.message(driver.run, list(driver.run.unsent)[-1])
     assert isinstance(message, outbound.StartChild) and message.parent.pinned is None
+
+
+def test_a_priority_is_changed_as_the_mask_says() -> None:
+    driver = Driver(start_request(priority={"priority_key": 3, "fairness_key": "a"}))
+    driver.complete(commands.activity("a"))
+    assert driver.take_activity("a").response.priority.priority_key == 3
+    request = UpdateWorkflowExecutionOptionsRequest(identity="operator")
+    request.workflow_execution_options.priority.priority_key = 1
+    request.update_mask.paths.append("priority.priorityKey")
+    reply = driver.do(request).reply
+    driver.reload()
+    shown = describe(driver.run).workflow_execution_info.priority
+    assert reply.workflow_execution_options.priority == shown and (shown.priority_key, shown.fairness_key) == (1, "a")
+    event = driver.events[-1]
+    assert event.worker_may_ignore and event.workflow_execution_options_updated_event_attributes.priority == shown
+    assert not driver.do(request).changed
+    driver.signal()
+    driver.complete(commands.activity("b"))
+    assert driver.take_activity("b").response.priority.priority_key == 1
+    request.update_mask.paths[:] = ["priority"]
+    driver.do(request)
+    assert describe(driver.run).workflow_execution_info.priority.fairness_key == ""
+    request.update_mask.paths[:] = ["priority.colour"]
+    with pytest.raises(RpcError):
+        driver.do(request)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.update.v1 import Request as UpdateRequest
 
 from perdure.engine.core import codes, due, others
@@ -269,6 +269,11 @@ def _options_updated(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_execution_options_updated_event_attributes
     if a.attached_request_id:
         run.attached_request_ids.add(a.attached_request_id)
+    if a.HasField("priority"):
+        run.start = changed = WorkflowExecutionStartedEventAttributes()
+        changed.CopyFrom(run.start_event.workflow_execution_started_event_attributes)
+        changed.priority.CopyFrom(a.priority)
+        run.activity_head = b""
     if a.unset_versioning_override or a.HasField("versioning_override"):
         override = None if a.unset_versioning_override else a.versioning_override
         run.versioning = (run.versioning or Versioning())._replace(override=override)

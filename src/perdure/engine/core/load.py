@@ -54,8 +54,11 @@ def _copy(event: HistoryEvent) -> HistoryEvent:
 
 
 def _unpin(run: Run) -> None:
+    start = run.start
     run.start_event = _copy(run.start_event)
     run.start = run.start_event.workflow_execution_started_event_attributes
+    if start.priority != run.start.priority:
+        run.start = start  # a copy already, with what operators have changed
     for activity in run.activities.values():
         activity.event = _copy(activity.event)
         activity.attributes = activity.event.activity_task_scheduled_event_attributes

@@ -189,7 +189,8 @@ def _admit_again(tx: Transaction, event: HistoryEvent) -> None:
 
 def _carry_out(tx: Transaction, operation: PostResetOperation, identity: str) -> None:
     if operation.HasField("update_workflow_options"):
-        write_options(tx, operation.update_workflow_options.workflow_execution_options, identity)
+        wanted = operation.update_workflow_options
+        write_options(tx, wanted.workflow_execution_options, wanted.update_mask, identity)
         return
     signal = operation.signal_workflow
     payloads = signal.input if signal.HasField("input") else None

@@ -118,6 +118,7 @@ class Run:
         # From the event that starts the run.
         self.start_event = _NONE
         self.start: WorkflowExecutionStartedEventAttributes = _NOTHING
+        """What it says; with the priority that operators have given the run since, if they have."""
         self.workflow_id = ""
         self.workflow_type = ""
         self.task_queue = ""
