@@ -14,8 +14,8 @@ import core_commands as c
 from core_support import Driver, payloads
 
 from perdure.engine.core import limits
-
-ENDED = ["WorkflowExecutionTerminated"]
+from perdure.engine.core.sizes import TransactionTooLarge
+from perdure.model.rpc import StatusCode
 
 
 def why(driver: Driver) -> str:
@@ -28,14 +28,18 @@ def large(activity_id: str, size: int) -> object:
     return c.activity(activity_id, input=payloads("x" * size))
 
 
-def test_a_transaction_of_more_than_four_megabytes_ends_the_run() -> None:
+def test_a_transaction_of_more_than_four_megabytes_is_refused() -> None:
     driver = Driver()
     driver.complete(*(large(str(number), 1_300_000) for number in range(3)))
     assert not driver.run.closed
     driver.signal()
-    driver.complete(*(large(f"more {number}", 1_500_000) for number in range(3)))
-    assert why(driver) == "Transaction size exceeds limit."
-    assert driver.kinds[-4:] == ["ActivityTaskScheduled"] * 3 + ENDED
+    task = driver.take()
+    before = driver.kinds
+    with pytest.raises(TransactionTooLarge) as refused:
+        driver.complete(*(large(f"more {number}", 1_500_000) for number in range(3)), task=task)
+    assert refused.value.code == StatusCode.INVALID_ARGUMENT
+    driver.reload()
+    assert driver.kinds == before and not driver.run.closed
 
 
 def test_pending_work_of_more_than_eight_megabytes_ends_the_run() -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, WorkflowTaskStarted, handle
+from perdure.engine.core.sizes import TransactionTooLarge
 from perdure.engine.environment import Environment
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.rows import run_write
@@ -125,6 +126,7 @@ class Transactions:
         """Applies a request to a run in memory; `further`: in the same transaction as what was decided before.
 
         Raises:
+            TransactionTooLarge: it is refused, and the run is evicted.
             RpcError: it is refused, and the run is as it was; INTERNAL when the core broke, and the run is evicted.
         """
         environment = self.environment
@@ -132,6 +134,10 @@ class Transactions:
             environment.begin()
         try:
             return handle(live.run, request, environment)
+        except TransactionTooLarge:
+            environment.release_reserved()
+            self.abandon(live)
+            raise
         except RpcError:
             environment.release_reserved()
             raise

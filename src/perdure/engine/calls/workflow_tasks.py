@@ -16,12 +16,16 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskCompletedResponse,
     RespondWorkflowTaskFailedRequest,
     RespondWorkflowTaskFailedResponse,
+    TerminateWorkflowExecutionRequest,
 )
 
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import Outcome, TaskKind, WorkflowTaskStarted
+from perdure.engine.core.sizes import TOO_LARGE, TransactionTooLarge
+from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.tokens import WORKFLOW
 from perdure.engine.core.versions import Version, version_of
+from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
@@ -60,7 +64,11 @@ class WorkflowTaskCalls(Calls):
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
         """Takes a worker's commands."""
         live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
-        outcome = await self.engine.transactions.run(live, request)
+        try:
+            outcome = await self.engine.transactions.run(live, request)
+        except TransactionTooLarge:
+            await self._end_too_large(live)
+            raise
         self.engine.queries.completed(live, request.query_results)
         response = outcome.reply
         if not isinstance(response, RespondWorkflowTaskCompletedResponse):
@@ -68,6 +76,13 @@ class WorkflowTaskCalls(Calls):
         if request.return_new_workflow_task:
             await self._add_inline_task(outcome, response)
         return response
+
+    async def _end_too_large(self, live: LiveRun) -> None:
+        """Its workflow would ask for the same again and again: the run ends as it was before."""
+        run = live.run
+        fresh = await self.engine.runs.find(run.namespace, run.workflow_id, run.run_id)
+        if not fresh.run.closed:
+            await self.engine.transactions.run(fresh, TerminateWorkflowExecutionRequest(reason=TOO_LARGE, identity=ENGINE))
 
     async def _add_inline_task(self, outcome: Outcome, response: RespondWorkflowTaskCompletedResponse) -> None:
         for effect in outcome.effects:

@@ -28,7 +28,8 @@ HISTORY_EVENTS_MAX: Final = 51_200
 STATE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of what is kept beside the history (`sizes`): the run is terminated,"""
 TRANSACTION_BYTES_MAX: Final = 4 * 1024 * 1024
-"""as it is when one transaction adds more events than these. No limit of bytes here is smaller: `settling` relies on that."""
+"""as it is when its worker asks for one transaction of more, which is not written. No limit of bytes here is smaller: `settling` relies
+on that."""
 SUGGEST_BYTES: Final = 4 * 1024 * 1024
 """From here on a workflow task suggests to continue as new, as from `SUGGEST_EVENTS` on."""
 SUGGEST_EVENTS: Final = 4096
