@@ -96,6 +96,9 @@ class FakeEnv:
     def version_outdated(self, run: Run) -> bool:
         return run.versioning is not None and run.versioning.version != self.target_version
 
+    def is_for(self, run: Run, version: Version | None) -> bool:
+        return self.target_version == version
+
     def version_superseded(self, run: Run) -> bool:
         return self.version_outdated(run)
 

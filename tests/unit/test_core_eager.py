@@ -13,6 +13,7 @@ from core_support import Driver, FakeEnv, effects, seconds, start_request
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionResponse
 
 from perdure.engine.core import TaskKind, add_eager_task
+from perdure.engine.core.versions import Version
 
 
 def eager(**fields: Any) -> Driver:
@@ -81,3 +82,13 @@ def test_an_activity_inherits_the_priority_of_its_workflow_field_by_field() -> N
     assert (a.priority_key, a.fairness_key, a.fairness_weight) == (2, "tenant", 2.5)
     assert (b.priority_key, b.fairness_key) == (5, "tenant")
     assert not driver.events[-1].activity_task_scheduled_event_attributes.priority.fairness_key
+
+
+def test_a_start_is_eager_only_for_a_worker_of_the_version_that_is_to_have_it() -> None:
+    ours = {"deployment_name": "d", "build_id": "1", "worker_versioning_mode": 2}
+    for target, options, is_eager in ((None, {}, True), ("1", ours, True), ("2", ours, False), ("1", {}, False), (None, ours, False)):
+        env = FakeEnv()
+        env.target_version = None if target is None else Version("d", target)
+        driver = Driver(start_request(request_eager_execution=True, eager_worker_deployment_options=options), env)
+        reply = driver.outcome.reply
+        assert isinstance(reply, StartWorkflowExecutionResponse) and reply.HasField("eager_workflow_task") is is_eager

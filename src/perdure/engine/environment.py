@@ -56,6 +56,10 @@ class Environment:
         """Whether the next workflow task of a versioned run is for another version than the last."""
         return self._deployments.outdated(run)
 
+    def is_for(self, run: Run, version: Version | None) -> bool:
+        """Whether a workflow task of a run goes to workers of this version."""
+        return not self._deployments.active or self._deployments.target(run, TaskKind.WORKFLOW, run.task_queue) == version
+
     def version_superseded(self, run: Run) -> bool:
         """Whether another version than the run's is current."""
         return self._deployments.superseded(run)

@@ -18,6 +18,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.state import Run
 from perdure.engine.core.updates import UpdateNews
+from perdure.engine.core.versions import Version
 from perdure.model.rpc import RpcError
 
 
@@ -82,6 +83,10 @@ class Env(Protocol):
 
     def version_outdated(self, run: Run) -> bool:
         """Whether the next workflow task of a versioned run is for another version than the last."""
+        ...
+
+    def is_for(self, run: Run, version: Version | None) -> bool:
+        """Whether a workflow task of a run goes to workers of this version (None: to those without one)."""
         ...
 
     def version_superseded(self, run: Run) -> bool:

@@ -40,7 +40,7 @@ from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, earliest, set_ns, to_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_requests import enter
-from perdure.engine.core.versions import Version, at_start
+from perdure.engine.core.versions import Version, at_start, version_of
 from perdure.engine.core.workflow_tasks import begin, schedule, started_task
 from perdure.model.rpc import invalid_argument, unimplemented
 
@@ -213,7 +213,11 @@ def start(
         tx.outcome.reply = _started_reply(run.run_id)
     if not run.first_task_due:
         schedule(tx)
-        if isinstance(request, StartWorkflowExecutionRequest) and request.request_eager_execution:
+        if (
+            isinstance(request, StartWorkflowExecutionRequest)
+            and request.request_eager_execution
+            and env.is_for(run, version_of(request.eager_worker_deployment_options))
+        ):
             _start_eagerly(tx, request.identity)
     tx.outcome.visibility_changed = True
     outcome = settle(tx)
