@@ -129,3 +129,18 @@ def cancel_external(workflow_id: str = "other", **fields: Any) -> Command:
     a.workflow_id = workflow_id
     a.MergeFrom(type(a)(**fields))
     return command
+
+
+def schedule_operation(endpoint: str = "endpoint", **fields: Any) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION)
+    a = command.schedule_nexus_operation_command_attributes
+    a.endpoint, a.service, a.operation = endpoint, "Service", "operation"
+    a.input.CopyFrom(payload("in"))
+    a.MergeFrom(type(a)(**fields))
+    return command
+
+
+def cancel_operation(scheduled_event_id: int) -> Command:
+    command = Command(command_type=C.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION)
+    command.request_cancel_nexus_operation_command_attributes.scheduled_event_id = scheduled_event_id
+    return command

@@ -12,8 +12,8 @@ from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, SignalExternalWorkflowExecutionInitiatedEventAttributes
 
-from perdure.engine.core import Parent, Run, inbound, outbound
-from perdure.engine.core.others import END_CHILDREN, TELL_PARENT
+from perdure.engine.core import Parent, Run, inbound, nexus_answers, outbound
+from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT
 
 PARENT = Parent("ns", "id of ns", "parent", "01890000-0000-7000-8000-00000000aaaa", 5, WorkflowExecution(workflow_id="root", run_id="r"))
 SENDER = inbound.Sender(PARENT.workflow_id, PARENT.run_id, "")
@@ -23,9 +23,15 @@ Pick = Callable[[int], int]
 
 def command(pick: Pick, ident: str) -> Command:
     """A command that concerns another workflow, wrong at times."""
-    kind = pick(8)
+    fields: dict[str, Any]
+    kind = pick(11)
+    if kind == 8:
+        return commands.cancel_operation(5 + pick(30))
+    if kind > 8:
+        fields = {"schedule_to_close_timeout": {"seconds": pick(3) * 20}, "start_to_close_timeout": {"seconds": pick(3) * 9}}
+        return commands.schedule_operation("endpoint" if pick(12) else "nowhere", **fields)
     if kind < 4:
-        fields: dict[str, Any] = {"parent_close_policy": pick(4)}
+        fields = {"parent_close_policy": pick(4)}
         if pick(12) == 0:
             fields["namespace"] = "elsewhere"
         return commands.start_child(ident, **fields)
@@ -49,7 +55,9 @@ def request(pick: Pick, run: Run) -> Any:
 def answer(pick: Pick, run: Run) -> Any:
     keys = [*run.unsent, *run.children, 3]
     key = keys[pick(len(keys)) if pick(4) == 0 else 0]
-    if key in (TELL_PARENT, END_CHILDREN):
+    if run.operations and pick(3):
+        return operation_answer(pick, run)
+    if key in (TELL_PARENT, END_CHILDREN, CALL_BACK):
         return outbound.Discharged(key)
     if key in run.children or pick(8) == 0:
         return outbound.ChildStarted(key, CHILD_RUN) if pick(4) else outbound.ChildRefused(key, 1)
@@ -59,6 +67,21 @@ def answer(pick: Pick, run: Run) -> Any:
     if external.event.event_type == E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED:
         return outbound.SignalRefused(key, 1)
     return outbound.CancelRefused(key, 1)
+
+
+def operation_answer(pick: Pick, run: Run) -> Any:
+    """An answer to an operation that is pending, or to its cancellation."""
+    operations = list((run.operations or {}).values())
+    op = operations[pick(len(operations))]
+    kind = pick(6)
+    key, request_id = op.scheduled_event_id, op.attributes.request_id
+    if kind < 2:
+        return nexus_answers.OperationStarted(key, "token")
+    if kind == 2:
+        return nexus_answers.CancelAnswered(op.cancel_event_id, None if pick(2) else Failure(message="no"))
+    if kind == 3:
+        return nexus_answers.OperationEnded(key, request_id, failure=Failure(message="bad"), canceled=bool(pick(2)))
+    return nexus_answers.OperationEnded(key, request_id, commands.payload("done"), token="token" if pick(2) else "")
 
 
 def child_closed(pick: Pick, run: Run) -> inbound.ChildClosed:

@@ -90,6 +90,9 @@ class FakeEnv:
     def namespace_id(self, namespace: str) -> str:
         return f"id of {namespace}"
 
+    def endpoint_id(self, name: str) -> str:
+        return f"id of {name}" if name != "nowhere" else ""
+
     def search_attributes(self, namespace: str) -> dict[str, int]:
         return dict.fromkeys(("x", "y", "Kind"), KEYWORD)
 
@@ -147,7 +150,7 @@ def _plain(value: Any) -> Any:
         return value.SerializeToString(deterministic=True)
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     if isinstance(value, (set, frozenset)):
         return frozenset(value)
@@ -267,7 +270,19 @@ WAKING = {
     E.EVENT_TYPE_TIMER_FIRED,
     *ACTIVITY_CLOSES,
 }
+OPERATION_CLOSES = {
+    E.EVENT_TYPE_NEXUS_OPERATION_COMPLETED: "nexus_operation_completed_event_attributes",
+    E.EVENT_TYPE_NEXUS_OPERATION_FAILED: "nexus_operation_failed_event_attributes",
+    E.EVENT_TYPE_NEXUS_OPERATION_CANCELED: "nexus_operation_canceled_event_attributes",
+    E.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT: "nexus_operation_timed_out_event_attributes",
+}
+OPERATION_CANCEL_ANSWERS = {
+    E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_COMPLETED: "nexus_operation_cancel_request_completed_event_attributes",
+    E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_FAILED: "nexus_operation_cancel_request_failed_event_attributes",
+}
 COMMANDS = {
+    E.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED: "nexus_operation_scheduled_event_attributes",
+    E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUESTED: "nexus_operation_cancel_requested_event_attributes",
     E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: "start_child_workflow_execution_initiated_event_attributes",
     E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: "signal_external_workflow_execution_initiated_event_attributes",
     E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: (
@@ -305,6 +320,9 @@ class _Checker:
         self.timers: dict[int, str] = {}
         self.children: dict[int, int] = {}  # initiated id: started id
         self.externals: dict[int, int] = {}  # initiated id: its type
+        self.operations: dict[int, str] = {}  # scheduled id: its request id
+        self.operations_started: set[int] = set()
+        self.operation_cancels: dict[int, int] = {}  # requested id: scheduled id
         self.accepted: dict[int, str] = {}
         self.updates: set[str] = set()
         self.admitted: set[str] = set()
@@ -394,6 +412,29 @@ class _Checker:
         elif kind in EXTERNAL_ANSWERS:
             asked = self.externals.pop(getattr(e, EXTERNAL_ANSWERS[kind]).initiated_event_id)
             assert ("SIGNAL" in E.Name(asked)) == ("SIGNAL" in E.Name(kind))
+        elif "NEXUS" in E.Name(kind):
+            self._operation(e)
+
+    def _operation(self, e: HistoryEvent) -> None:
+        kind = e.event_type
+        if kind == E.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
+            self.operations[e.event_id] = e.nexus_operation_scheduled_event_attributes.request_id
+        elif kind == E.EVENT_TYPE_NEXUS_OPERATION_STARTED:
+            started = e.nexus_operation_started_event_attributes
+            assert self.operations[started.scheduled_event_id] == started.request_id and started.operation_token
+            assert started.scheduled_event_id not in self.operations_started
+            self.operations_started.add(started.scheduled_event_id)
+        elif kind == E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUESTED:
+            asked = e.nexus_operation_cancel_requested_event_attributes.scheduled_event_id
+            assert asked in self.operations and asked not in self.operation_cancels.values()
+            self.operation_cancels[e.event_id] = asked
+        elif kind in OPERATION_CANCEL_ANSWERS:
+            a = getattr(e, OPERATION_CANCEL_ANSWERS[kind])
+            assert self.operation_cancels.pop(a.requested_event_id) == a.scheduled_event_id
+            assert a.workflow_task_completed_event_id < a.requested_event_id
+        else:
+            a = getattr(e, OPERATION_CLOSES[kind])
+            assert self.operations.pop(a.scheduled_event_id) == a.request_id
 
     def _update(self, e: HistoryEvent) -> None:
         if e.event_type == E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:

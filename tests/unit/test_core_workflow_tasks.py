@@ -234,14 +234,6 @@ def test_a_close_command_must_be_the_last_one() -> None:
     driver.complete(c.complete(), task=task)
 
 
-def test_an_unsupported_command_fails_the_task_and_says_so() -> None:
-    driver = Driver()
-    outcome = driver.complete(c.Command(command_type=c.C.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION))
-    assert outcome.error is not None and "Nexus operations" in outcome.error.message
-    failure = driver.events[-1].workflow_task_failed_event_attributes.failure
-    assert "does not support Nexus operations" in failure.message
-
-
 def test_an_oversized_result_ends_the_run() -> None:
     driver = Driver()
     outcome = driver.complete(c.complete("x" * (2 << 20)))

@@ -22,6 +22,8 @@ from perdure.engine.core import Outcome, StartDecision, codes, current_run, deci
 from perdure.engine.core.inbound import CancelFromWorkflow, ChildClosed, SignalFromWorkflow, TerminateByParent
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching
+from perdure.engine.nexus.callbacks import Callbacks
+from perdure.engine.nexus.operations import Operations
 from perdure.engine.transactions import StaleRun, Transactions, current_row
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, StatusCode, unavailable
@@ -36,11 +38,13 @@ ATTEMPTS_MAX = 10
 class BetweenRuns:
     """How each kind of delivery is done."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching) -> None:
+    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching, operations: Operations) -> None:
         self._clock = clock
         self._runs = runs
         self._transactions = transactions
         self._matching = matching
+        self._operations = operations
+        self._callbacks = Callbacks(clock, runs, transactions)
         self._places_to_end = asyncio.Semaphore(ENDED_TOGETHER_MAX)
 
     async def deliver(self, run_id: str, key: int) -> bool:
@@ -76,8 +80,12 @@ class BetweenRuns:
             await self._reach(live, message)
         elif isinstance(message, outbound.TellParent):
             await self._tell_parent(live, message)
-        else:
+        elif isinstance(message, outbound.EndChildren):
             await self._end_children(live, message)
+        elif isinstance(message, outbound.CallBack):
+            await self._call_back(live, message)
+        else:
+            self._operations.take_up(live.run, message)
 
     async def _answer(self, live: LiveRun, answer: outbound.Answer | outbound.Discharged) -> None:
         """Records what became of a message where nothing else is to be written."""
@@ -242,6 +250,15 @@ class BetweenRuns:
             return None
         same = current.run.start.original_execution_run_id == parent.run.start.original_execution_run_id
         return current if same and not current.run.closed else None
+
+    # The end of a run, told to the Nexus operations that wait for it.
+
+    async def _call_back(self, live: LiveRun, message: outbound.CallBack) -> None:
+        for attached in message.callbacks:
+            await self._callbacks.call_back(live, attached)
+        again = await self._runs.load(live.run.run_id)
+        if again is not None:
+            await self._answer(again, outbound.Discharged(message.key))
 
     # The end of a parent, brought to its children.
 

@@ -19,6 +19,7 @@ from functools import partial
 from perdure.engine.between_runs import BetweenRuns
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching
+from perdure.engine.nexus.operations import Operations
 from perdure.engine.transactions import Transactions
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError
@@ -67,9 +68,9 @@ class _Sender:
 class Deliveries:
     """The way from run to run."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching) -> None:
+    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, matching: Matching, operations: Operations) -> None:
         self._clock = clock
-        self._between_runs = BetweenRuns(clock, runs, transactions, matching)
+        self._between_runs = BetweenRuns(clock, runs, transactions, matching, operations)
         self._senders: dict[str, _Sender] = {}
         self._queue: deque[_Sender] = deque()
         """Senders with something to do, in turn."""

@@ -32,6 +32,7 @@ from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.namespaces import Namespaces
 from perdure.engine.nexus.endpoints import Endpoints
+from perdure.engine.nexus.operations import Operations
 from perdure.engine.nexus.tasks import NexusTasks
 from perdure.engine.placing import Placing
 from perdure.engine.queries import Queries
@@ -76,7 +77,7 @@ class Engine:
         self.deployments = Deployments(self.records, clock)
         self.endpoints = Endpoints(self.records, self.namespaces, clock)
         self.dispatch = Dispatch(clock, self.runs)
-        self._environment = environment = Environment(clock, incarnation, self.namespaces, self.deployments)
+        self._environment = environment = Environment(clock, incarnation, self.namespaces, self.deployments, self.endpoints.id_of)
         self.transactions = Transactions(
             environment, self.committer, self.runs, self.dispatch.on_durable, self.dispatch.on_unrecorded, self._on_failed
         )
@@ -96,7 +97,8 @@ class Engine:
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.updates = Updates(clock, self.runs, self.transactions, self.history)
         self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
-        self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching)
+        self.operations = Operations(clock, self.runs, self.transactions, self.endpoints, self.nexus_tasks)
+        self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching, self.operations)
         self.dispatch.connect(
             self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing
         )
@@ -182,6 +184,7 @@ class Engine:
         await self.schedules.close()
         await self.dispatch.close()
         await self.deliveries.close()
+        await self.operations.close()
         await self.committer.settle()
         await self.runs.close()
         self.committer.close()

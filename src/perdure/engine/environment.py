@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from perdure.engine.core import Run, TaskKind
 from perdure.engine.core.limits import SUGGEST_EVENTS
@@ -22,12 +23,15 @@ CORRECTION_NS_MAX = 1_000_000_000
 class Environment:
     """One per engine; `begin` opens each request with a fresh `now`."""
 
-    def __init__(self, clock: Clock, incarnation: int, namespaces: Namespaces, deployments: Deployments) -> None:
+    def __init__(
+        self, clock: Clock, incarnation: int, namespaces: Namespaces, deployments: Deployments, endpoint_id: Callable[[str], str]
+    ) -> None:
         self._clock = clock
         self._deployments = deployments
         self._namespaces = namespaces
         self.incarnation = incarnation
         self.suggest_events = SUGGEST_EVENTS
+        self._endpoint_id = endpoint_id
         self.now = clock.now()
         self.matching: Matching | None = None
         self._reserved: list[Poller] = []
@@ -51,6 +55,10 @@ class Environment:
         """The id of a namespace; empty if it is going."""
         found = self._namespaces.by_name.get(namespace)
         return "" if found is None else found.described.namespace_info.id
+
+    def endpoint_id(self, name: str) -> str:
+        """The id of a Nexus endpoint; empty if there is none of that name."""
+        return self._endpoint_id(name)
 
     def version_outdated(self, run: Run) -> bool:
         """Whether the next workflow task of a versioned run is for another version than the last."""

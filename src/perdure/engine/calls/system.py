@@ -66,6 +66,7 @@ class SystemCalls(Calls):
         able.count_group_by_execution_status = True
         able.supports_schedules = True
         able.eager_workflow_start = True
+        able.nexus = True
         able.build_id_based_versioning = True
         return response
 

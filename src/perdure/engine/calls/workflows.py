@@ -106,6 +106,8 @@ class WorkflowCalls(Calls):
         """A run's state, as it is durable now."""
         live = await self._find(request.namespace, request.execution.workflow_id, request.execution.run_id)
         response = describe(live.run)
+        if live.run.operations:
+            self.engine.operations.describe(live.run, response)
         await self.engine.transactions.settled(live)  # of what the response shows; what comes meanwhile is not in it
         return response
 

@@ -21,7 +21,8 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.update.v1 import Request as UpdateRequest
 
-from perdure.engine.core import codes, due, others
+from perdure.engine.core import codes, due, nexus, others
+from perdure.engine.core.callbacks import attach
 from perdure.engine.core.interventions import Pause
 from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
@@ -86,6 +87,8 @@ def run_started(run: Run, event: HistoryEvent, time: int, workflow_id: str, work
     run.first_task_due = time + backoff if backoff and not run.standalone else 0
     has = a.HasField
     run.linked = has("parent_workflow_execution")
+    if a.completion_callbacks:
+        attach(run, a.completion_callbacks, event, run.start_request_id)
     if has("memo"):
         run.memo = {key: value for key, value in a.memo.fields.items() if not is_null(value)}
     if has("search_attributes"):
@@ -274,6 +277,8 @@ def _options_updated(run: Run, event: HistoryEvent) -> None:
         changed.CopyFrom(run.start_event.workflow_execution_started_event_attributes)
         changed.priority.CopyFrom(a.priority)
         run.activity_head = b""
+    if a.attached_completion_callbacks:
+        attach(run, a.attached_completion_callbacks, event, a.attached_request_id)
     if a.unset_versioning_override or a.HasField("versioning_override"):
         override = None if a.unset_versioning_override else a.versioning_override
         run.versioning = (run.versioning or Versioning())._replace(override=override)
@@ -387,4 +392,5 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.ATTRIBUTES_UPSERTED: _attributes_upserted,
     codes.PROPERTIES_MODIFIED: _properties_modified,
     **others.FOLDS,
+    **nexus.FOLDS,
 }

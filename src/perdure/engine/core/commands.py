@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from temporalio.api.command.v1 import Command
-from temporalio.api.enums.v1 import command_type_pb2 as types
 
 from perdure.engine.core import activity_options, codes, update_messages
 from perdure.engine.core import close_commands as close
+from perdure.engine.core import nexus_commands as nexus
 from perdure.engine.core import outbound_commands as outbound
 from perdure.engine.core import pending_commands as pending
 from perdure.engine.core import upsert_commands as upserts
 from perdure.engine.core.outcome import Env
-from perdure.engine.core.plan import Plan, Refused
+from perdure.engine.core.plan import Plan
 from perdure.engine.core.start import metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
@@ -39,6 +39,8 @@ _CHECKS: Final[dict[int, Callable[[Plan, Command], None]]] = {
     codes.START_CHILD: outbound.check_start_child,
     codes.SIGNAL_EXTERNAL: outbound.check_signal_external,
     codes.CANCEL_EXTERNAL: outbound.check_cancel_external,
+    codes.SCHEDULE_OPERATION: nexus.check_schedule,
+    codes.CANCEL_OPERATION: nexus.check_cancel,
     codes.COMPLETE_WORKFLOW: close.check_complete,
     codes.FAIL_WORKFLOW: close.check_fail,
     codes.CANCEL_WORKFLOW: close.check_cancel,
@@ -54,6 +56,8 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
     codes.START_CHILD: outbound.start_child,
     codes.SIGNAL_EXTERNAL: outbound.signal_external,
     codes.CANCEL_EXTERNAL: outbound.cancel_external,
+    codes.SCHEDULE_OPERATION: nexus.schedule,
+    codes.CANCEL_OPERATION: nexus.cancel,
     codes.COMPLETE_WORKFLOW: close.complete,
     codes.FAIL_WORKFLOW: close.fail,
     codes.CANCEL_WORKFLOW: close.cancel,
@@ -61,12 +65,7 @@ _ACTIONS: Final[dict[int, Callable[[Transaction, Command, int], None]]] = {
 }
 """Those that need nothing of the plan; scheduling an activity does (its options)."""
 _CLOSING: Final = frozenset((codes.COMPLETE_WORKFLOW, codes.FAIL_WORKFLOW, codes.CANCEL_WORKFLOW, codes.CONTINUE_AS_NEW))
-_UNSUPPORTED: Final[dict[int, str]] = {
-    types.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: "Nexus operations",
-    types.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: "Nexus operations",
-}
-"""Known to the protocol, unknown to this engine: the workflow task fails and says so."""
-_KNOWN: Final = frozenset((*_CHECKS, codes.PROTOCOL_MESSAGE, *_UNSUPPORTED))
+_KNOWN: Final = frozenset((*_CHECKS, codes.PROTOCOL_MESSAGE))
 
 
 def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: Env, answers: Answers | None = None) -> Plan:
@@ -89,10 +88,7 @@ def check(run: Run, commands: Iterable[Command], completed_event_id: int, env: E
         if kind == codes.PROTOCOL_MESSAGE:
             update_messages.check_command(plan, command)
             continue
-        checker = _CHECKS.get(kind)
-        if checker is None:
-            raise Refused(codes.FEATURE_DISABLED, f"this engine does not support {_UNSUPPORTED[kind]}")
-        checker(plan, command)
+        _CHECKS[kind](plan, command)
         plan.next_event_id += 1
     if answers is not None:
         update_messages.check_rest(plan, answers, closing=bool(kinds) and kinds[-1] in _CLOSING)

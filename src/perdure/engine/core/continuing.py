@@ -59,6 +59,8 @@ def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill, *, initial
         event.user_metadata.CopyFrom(run.start_event.user_metadata)
     if old.HasField("parent_workflow_execution"):
         _keep_parent(a, old)
+    if run.callbacks:
+        a.completion_callbacks.extend(each.callback for each in run.callbacks)
     fill(a)
     new.append(event)
     if not new.run.first_task_due:

@@ -16,8 +16,10 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, PendingChildExecutio
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.callbacks import infos
 from perdure.engine.core.codes import BACKOFF, STARTED
-from perdure.engine.core.others import Child, root_of
+from perdure.engine.core.nexus import pending_info
+from perdure.engine.core.others import CALL_BACK, Child, root_of
 from perdure.engine.core.pending import Activity, WorkflowTask, options_of
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
@@ -45,6 +47,10 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
         r.pending_activities.append(activity_info(activity))
     if run.children and not run.closed:
         r.pending_children.extend(_child_info(child) for child in run.children.values())
+    if run.operations:
+        r.pending_nexus_operations.extend(pending_info(op) for op in run.operations.values())
+    if run.callbacks:
+        r.callbacks.extend(infos(run, CALL_BACK not in run.unsent))
     if run.task is not None:
         r.pending_workflow_task.CopyFrom(_task_info(run.task))
     extended = r.workflow_extended_info

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TIMER: Final = 0
 ACTIVITY: Final = 1
+OPERATION: Final = 2
 HEAP_SLACK: Final = 64
 """Stale entries that are always tolerated; beyond, twice the pending work, the heap is rebuilt."""
 
@@ -101,12 +102,17 @@ def heap_due(run: Run) -> int:
 
 
 def surface(run: Run) -> tuple[int, int, int] | None:
-    """The first entry that still holds: (due, TIMER or ACTIVITY, key). It stays in the heap."""
+    """The first entry that still holds: (due, TIMER, ACTIVITY or OPERATION, key). It stays in the heap."""
     heap = run.heap
     while heap:
         entry = heap[0]
         if entry[1] == TIMER:
             if entry[2] in run.timers:
+                return entry
+            heappop(heap)
+            continue
+        if entry[1] == OPERATION:
+            if _operation_due(run, entry[2]) == entry[0]:
                 return entry
             heappop(heap)
             continue
@@ -122,6 +128,11 @@ def surface(run: Run) -> tuple[int, int, int] | None:
         if due:
             heappush(heap, (due, ACTIVITY, entry[2]))
     return None
+
+
+def _operation_due(run: Run, scheduled_event_id: int) -> int:
+    op = None if run.operations is None else run.operations.get(scheduled_event_id)
+    return 0 if op is None else op.due()
 
 
 def watch_timer(run: Run, timer: Timer) -> None:
@@ -148,5 +159,7 @@ def rebuild(run: Run) -> None:
         a.queued_due = activity_due(a)
         if a.queued_due:
             heap.append((a.queued_due, ACTIVITY, key))
+    if run.operations:
+        heap += [(at, OPERATION, key) for key, op in run.operations.items() if (at := op.due())]
     heapify(heap)
     run.heap = heap

@@ -1,8 +1,9 @@
 """What the history does not say of a run: a few bytes that each transaction rewrites. They open with a format number.
 
 Namespace, run id and start request id; the size of the history; the sticky queue; whether a close was attempted; failures
-of workflow tasks since the last success; what a closed run still owes its parent and children; of the pending workflow task the
-start of its heartbeat chain and who holds it, and all of it when it is transient. (What it does not say of a pending activity: `rows`.)
+of workflow tasks since the last success; what a closed run still owes its parent, its children and those who wait for its end;
+of the pending workflow task the start of its heartbeat chain and who holds it, and all of it when it is transient.
+(What it does not say of a pending activity: `rows`.)
 
 Easily got wrong: anything put here that the history says too would be a second truth; the fold of every history is
 compared with the live state, so a fact that is missing here shows as a difference after `load`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from perdure.engine.core.others import END_CHILDREN, TELL_PARENT, discharge
+from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT, discharge
 from perdure.engine.core.pending import WorkflowTask
 from perdure.model.ids import run_id_text
 
@@ -33,6 +34,7 @@ _IN_PROCESS: Final = 8
 _REROUTED: Final = 16
 _TELL_PARENT: Final = 32
 _END_CHILDREN: Final = 64
+_CALL_BACK: Final = 128
 
 
 def run_facts(run: Run) -> bytes:
@@ -45,6 +47,7 @@ def run_facts(run: Run) -> bytes:
     tail = b""
     if run.unsent and run.closed:
         flags |= (_TELL_PARENT if TELL_PARENT in run.unsent else 0) | (_END_CHILDREN if END_CHILDREN in run.unsent else 0)
+        flags |= _CALL_BACK if CALL_BACK in run.unsent else 0
     if task is not None and not task.speculative:
         flags |= _HAS_TASK
         if task.in_process:
@@ -107,7 +110,7 @@ def read_facts(run: Run, data: bytes, at: int) -> None:
     if flags & _HAS_TASK:
         _read_task(run, data, at + cause, flags)
     if run.unsent and run.closed:
-        for bit, duty in ((_TELL_PARENT, TELL_PARENT), (_END_CHILDREN, END_CHILDREN)):
+        for bit, duty in ((_TELL_PARENT, TELL_PARENT), (_END_CHILDREN, END_CHILDREN), (_CALL_BACK, CALL_BACK)):
             if not flags & bit:
                 discharge(run, duty)
 

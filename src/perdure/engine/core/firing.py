@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from heapq import heappop
 
-from perdure.engine.core import activities, codes, continuing, due, task_failures, workflow_tasks
+from perdure.engine.core import activities, codes, continuing, due, nexus_answers, task_failures, workflow_tasks
 from perdure.engine.core.codes import BACKOFF, STARTED
 from perdure.engine.core.outcome import AbandonInProcess, Env, FireTimers, Outcome
 from perdure.engine.core.pending import WorkflowTask
@@ -40,6 +40,8 @@ def _fire(tx: Transaction, first: int) -> None:
     if entry is not None and entry[0] == first:
         if entry[1] == due.TIMER:
             _fire_timer(tx, entry[2])
+        elif entry[1] == due.OPERATION:
+            nexus_answers.time_out(tx, entry[2])
         else:
             _fire_activity(tx, entry[2])
     elif run.first_task_due == first and run.paused is None:

@@ -45,6 +45,7 @@ from perdure.engine.core import (
     control,
     firing,
     inbound,
+    nexus_answers,
     outbound,
     pausing,
     policies,
@@ -80,6 +81,7 @@ Request: TypeAlias = (
     | RecordActivityTaskHeartbeatByIdRequest
     | outbound.Answer
     | outbound.Discharged
+    | nexus_answers.OperationAnswer
     | inbound.Received
     | RecordActivityTaskHeartbeatRequest
     | RequestCancelActivityExecutionRequest
@@ -142,6 +144,9 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     outbound.SignalRefused: outbound.signal_refused,
     outbound.CancelRefused: outbound.cancel_refused,
     outbound.Discharged: outbound.discharged,
+    nexus_answers.OperationStarted: nexus_answers.operation_started,
+    nexus_answers.OperationEnded: nexus_answers.operation_ended,
+    nexus_answers.CancelAnswered: nexus_answers.cancel_answered,
     inbound.SignalFromWorkflow: inbound.signal_from_workflow,
     inbound.CancelFromWorkflow: inbound.cancel_from_workflow,
     inbound.TerminateByParent: inbound.terminate_by_parent,

@@ -39,6 +39,9 @@ PENDING_CHILDREN_MAX: Final = 2000
 """The workflow task fails, as it does at the next two."""
 PENDING_EXTERNAL_SIGNALS_MAX: Final = 2000
 PENDING_EXTERNAL_CANCELS_MAX: Final = 2000
+PENDING_OPERATIONS_MAX: Final = 30
+"""Nexus operations: the workflow task fails, as it does when the header of one has more bytes than these."""
+NEXUS_HEADER_BYTES_MAX: Final = 8 * 1024
 SIGNALS_MAX: Final = 10_000
 """Of one run: InvalidArgument to the sender."""
 BUFFERED_EVENTS_MAX: Final = 100

@@ -67,6 +67,8 @@ def _unpin(run: Run) -> None:
         child.attributes = child.event.start_child_workflow_execution_initiated_event_attributes
     for external in run.externals.values():
         external.event = _copy(external.event)
+    for operation in (run.operations or {}).values():
+        operation.unpin()
     run.memo = {key: _copy_payload(value) for key, value in run.memo.items()}
     run.search_attributes = {key: _copy_payload(value) for key, value in run.search_attributes.items()}
 

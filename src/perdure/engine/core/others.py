@@ -1,8 +1,9 @@
 """What a run has to do with other runs: its children, its signals and cancel requests to others, its parent; and their fold.
 
 Writes nothing. `unsent` names what is still to be delivered. For an open run that follows from its history: an `…Initiated`
-without its answer, by event id. A closed run may have two more duties: to tell its parent (`TELL_PARENT`) and to end its children
-(`END_CHILDREN`). Its history cannot say that they were done, since no event follows the close event; `facts` does.
+without its answer, by event id. A closed run may have more duties: to tell its parent (`TELL_PARENT`), to end its children
+(`END_CHILDREN`), and to call back who waits for its end (`CALL_BACK`). Its history cannot say that they were done, since no event
+follows the close event; `facts` does.
 
 Easily got wrong: a run that was continued owes its parent nothing (the last run of the chain does), but its children end with
 it all the same. One that was terminated by a reset owes nobody anything: the run that it was reset to has its children.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 TELL_PARENT: Final = 0
 END_CHILDREN: Final = -1
+CALL_BACK: Final = -2
 RESETTER: Final = "history-resetter"
 """The identity of a termination by reset."""
 
@@ -211,7 +213,7 @@ def end_of(event: HistoryEvent) -> End:
 
 def closed(run: Run, end: End) -> None:
     """Folds the end of a run: what was not sent never will be; what remains are its duties."""
-    run.externals, run.unsent = {}, {}
+    run.externals, run.unsent, run.operations = {}, {}, None
     if end is End.RESET:
         run.children = {}
         return
@@ -221,6 +223,8 @@ def closed(run: Run, end: End) -> None:
         run.unsent[END_CHILDREN] = None
     if end is End.LAST and run.start.HasField("parent_workflow_execution"):
         run.unsent[TELL_PARENT] = None
+    if end is End.LAST and run.callbacks:
+        run.unsent[CALL_BACK] = None
 
 
 def discharge(run: Run, duty: int) -> None:

@@ -22,9 +22,10 @@ from temporalio.api.enums.v1 import (
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
-from perdure.engine.core import codes
+from perdure.engine.core import codes, nexus
+from perdure.engine.core.callbacks import Attached
 from perdure.engine.core.inbound import CancelFromWorkflow, Sender, SignalFromWorkflow
-from perdure.engine.core.others import END_CHILDREN, TELL_PARENT, Child, External, discharge, root_of
+from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT, Child, External, discharge, root_of
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.start import Parent
@@ -77,7 +78,14 @@ class EndChildren(NamedTuple):
     children: list[EndChild]
 
 
-Message: TypeAlias = StartChild | ToExternal | TellParent | EndChildren
+class CallBack(NamedTuple):
+    """Those are to hear of the end of a closed run who wait for it."""
+
+    key: int
+    callbacks: list[Attached]
+
+
+Message: TypeAlias = StartChild | ToExternal | TellParent | EndChildren | CallBack | nexus.OperationRequest
 
 
 def message(run: Run, key: int) -> Message | None:
@@ -89,6 +97,11 @@ def message(run: Run, key: int) -> Message | None:
         return TellParent(key, parent.workflow_id, parent.run_id, run.start.parent_initiated_event_id)
     if key == END_CHILDREN:
         return EndChildren(key, [_end_child(run, child) for child in run.children.values()])
+    if key == CALL_BACK:
+        return CallBack(key, list(run.callbacks or ()))
+    operation = nexus.by_key(run, key)
+    if operation is not None:
+        return nexus.request_of(run, key, operation)
     child = run.children.get(key)
     if child is not None:
         return StartChild(key, _start_request(run, child), _parent(run, child))
@@ -99,7 +112,7 @@ def is_held_back(run: Run, key: int) -> bool:
     """Whether what goes to another workflow has to wait, since that is a child whose start is not delivered yet."""
     external = run.externals.get(key)
     if external is None:
-        return False
+        return run.operations is not None and nexus.is_held_back(run, key)
     target = _target(external.event).workflow_id
     for other in run.unsent:
         if other >= key:

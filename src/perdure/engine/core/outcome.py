@@ -77,6 +77,10 @@ class Env(Protocol):
         """The id of a namespace; empty if it is going."""
         ...
 
+    def endpoint_id(self, name: str) -> str:
+        """The id of a Nexus endpoint; empty if there is none of that name."""
+        ...
+
     def reserve(self, kind: TaskKind, run: Run, queue: str, sticky: bool) -> Reservation | None:
         """A poller of that queue that waits now for tasks such as the run's; None if none does."""
         ...

@@ -45,6 +45,18 @@ class PlannedOutbound:
         """Workflow ids of children that are initiated by it."""
 
 
+class PlannedOperations:
+    """What a completion does to Nexus operations."""
+
+    __slots__ = ("cancelled", "pending")
+
+    def __init__(self, run: Run) -> None:
+        self.pending = set(run.operations or ())
+        """By the ids of the events that scheduled them, or will."""
+        self.cancelled: set[int] = set()
+        """Asked to cancel themselves by it."""
+
+
 class Plan:
     """What the commands checked so far will have done; nothing of it has happened."""
 
@@ -59,6 +71,7 @@ class Plan:
         "env",
         "memo_bytes",
         "next_event_id",
+        "operations",
         "options",
         "outbound",
         "pending_activities",
@@ -93,4 +106,6 @@ class Plan:
         """Sizes of the merged search attributes, once one was upserted."""
         self.outbound: PlannedOutbound | None = None
         """What goes to other workflows, once something does."""
+        self.operations: PlannedOperations | None = None
+        """What is done to Nexus operations, once something is."""
         self.memo_bytes = -1

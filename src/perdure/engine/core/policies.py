@@ -22,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes
+from perdure.engine.core.callbacks import check_callbacks, link_to
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_receiver, write_signaled
@@ -180,10 +181,12 @@ def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> 
     if run.closed:
         raise unavailable("the workflow closed while it was being started again")
     tx = Transaction(run, env)
-    tx.outcome.reply = StartWorkflowExecutionResponse(
+    tx.outcome.reply = reply = StartWorkflowExecutionResponse(
         run_id=run.run_id, first_execution_run_id=run.first_run_id, started=False, status=run.status
     )
     options = request.on_conflict_options
+    if options.attach_completion_callbacks:
+        check_callbacks(request.completion_callbacks, len(run.callbacks or ()))
     if not options.attach_request_id and not options.attach_links:
         return tx.close()
     event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
@@ -192,6 +195,9 @@ def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> 
     a.identity = request.identity
     if options.attach_request_id:
         a.attached_request_id = request.request_id or env.new_uuid()
+        reply.link.CopyFrom(link_to(run, a.attached_request_id, codes.WORKFLOW_OPTIONS_UPDATED))
+    if options.attach_completion_callbacks:
+        a.attached_completion_callbacks.extend(request.completion_callbacks)
     if options.attach_links:
         event.links.extend(request.links)
     tx.add(event)
@@ -213,7 +219,7 @@ def signal_existing(run: Run, request: SignalWithStartWorkflowExecutionRequest, 
         return tx.close()
     payloads = request.signal_input if request.HasField("signal_input") else None
     header = request.header if request.HasField("header") else None
-    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
+    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id, request.links)
     if run.task is None:
         schedule(tx)
     return settle(tx)

@@ -9,9 +9,10 @@ a run whose first workflow task is delayed does not bring that task forward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from temporalio.api.common.v1 import Header, Payloads
+from temporalio.api.common.v1 import Header, Link, Payloads
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse
@@ -81,12 +82,20 @@ def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outco
     tx.outcome.reply = SignalWorkflowExecutionResponse()
     if seen:
         return tx.close()
-    write_signaled(tx, name, payloads, request.header if has("header") else None, identity, request_id)
+    write_signaled(tx, name, payloads, request.header if has("header") else None, identity, request_id, request.links)
     tx.wants_task = True
     return settle(tx)
 
 
-def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header: Header | None, identity: str, request_id: str) -> None:
+def write_signaled(
+    tx: Transaction,
+    name: str,
+    payloads: Payloads | None,
+    header: Header | None,
+    identity: str,
+    request_id: str,
+    links: Sequence[Link] = (),
+) -> None:
     """Puts the event into the history or the buffer."""
     a = WorkflowExecutionSignaledEventAttributes()
     a.signal_name = name
@@ -97,5 +106,11 @@ def write_signaled(tx: Transaction, name: str, payloads: Payloads | None, header
         attributes += framed(_INPUT, payloads.SerializeToString())
     if header is not None:
         attributes += framed(_HEADER, header.SerializeToString())
+    if links:
+        event = tx.event(codes.WORKFLOW_SIGNALED)
+        event.links.extend(links)
+        event.workflow_execution_signaled_event_attributes.MergeFromString(attributes)
+        tx.add(event)
+        return
     tx.put(codes.WORKFLOW_SIGNALED, attributes)
     signaled(tx.run, request_id)

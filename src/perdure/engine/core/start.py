@@ -28,6 +28,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.apply import Spans, is_null, run_started
+from perdure.engine.core.callbacks import check_callbacks, link_to
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
@@ -42,7 +43,7 @@ from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_requests import enter
 from perdure.engine.core.versions import Version, at_start, version_of
 from perdure.engine.core.workflow_tasks import begin, schedule, started_task
-from perdure.model.rpc import invalid_argument, unimplemented
+from perdure.model.rpc import invalid_argument
 
 StartRequest: TypeAlias = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
 
@@ -77,7 +78,7 @@ def validate_start(request: StartRequest) -> None:
     """Refuses what can never be started, whatever runs now.
 
     Raises:
-        RpcError: InvalidArgument, or Unimplemented for what this engine does not do.
+        RpcError: InvalidArgument, or FailedPrecondition for too many callbacks.
     """
     workflow_id, workflow_type, queue = request.workflow_id, request.workflow_type.name, request.task_queue.name
     texts = len(workflow_id) + len(workflow_type) + len(queue) + len(request.request_id) + len(request.identity)
@@ -141,7 +142,7 @@ def _check_support(request: StartRequest) -> None:
         if wrong:
             raise invalid_argument(wrong)
     if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
-        raise unimplemented("this engine does not call back when a workflow completes")
+        check_callbacks(request.completion_callbacks)
 
 
 def check_attributes(request: StartRequest, custom: Types) -> None:
@@ -210,7 +211,9 @@ def start(
         _write_signal(tx, request)
         tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=True)
     else:
-        tx.outcome.reply = _started_reply(run.run_id)
+        tx.outcome.reply = reply = _started_reply(run.run_id)
+        if run.callbacks:
+            reply.link.CopyFrom(link_to(run, run.start_request_id, codes.WORKFLOW_STARTED))
     if not run.first_task_due:
         schedule(tx)
         if (
@@ -263,7 +266,7 @@ def _terminate(run: Run, new_run_id: str, env: Env) -> Outcome:
 def _write_signal(tx: Transaction, request: SignalWithStartWorkflowExecutionRequest) -> None:
     payloads = request.signal_input if request.HasField("signal_input") else None
     header = request.header if request.HasField("header") else None
-    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id)
+    write_signaled(tx, request.signal_name, payloads, header, request.identity, request.request_id, request.links)
 
 
 def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None) -> None:
@@ -302,6 +305,8 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
             a.continued_failure.CopyFrom(request.continued_failure)
         if request.HasField("last_completion_result"):
             a.last_completion_result.CopyFrom(request.last_completion_result)
+        if request.completion_callbacks:
+            a.completion_callbacks.extend(request.completion_callbacks)
     if has("priority"):
         a.priority.CopyFrom(request.priority)
     if has("versioning_override"):

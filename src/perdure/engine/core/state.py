@@ -23,6 +23,8 @@ from perdure.engine.core.versions import Versioning
 from perdure.model.ids import run_id_bytes
 
 if TYPE_CHECKING:
+    from perdure.engine.core.callbacks import Attached
+    from perdure.engine.core.nexus import Operation
     from perdure.engine.core.updates import Updates
 
 STANDALONE_MARK: Final = "\x1d"
@@ -42,6 +44,7 @@ class Run:
         "attached_request_ids",
         "buffered",
         "buffered_bytes",
+        "callbacks",
         "cancel_requested",
         "children",
         "close_attempted",
@@ -60,6 +63,7 @@ class Run:
         "memo",
         "namespace",
         "next_event_id",
+        "operations",
         "paused",
         "previous_started_event_id",
         "queue_namespace",
@@ -162,6 +166,10 @@ class Run:
         """Signals and cancel requests to other workflows, likewise."""
         self.unsent: dict[int, None] = {}
         """What is to be delivered to other runs, in order: the ids of those events, or duties (`others`)."""
+        self.operations: dict[int, Operation] | None = None
+        """Pending Nexus operations, by the id of the event that scheduled them; None until the first one."""
+        self.callbacks: list[Attached] | None = None
+        """Who is to hear of the end of its chain of runs; None: nobody."""
         self.updates: Updates | None = None
         """None until the first one: most runs have none."""
         self.versioning: Versioning | None = None

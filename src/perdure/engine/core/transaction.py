@@ -27,7 +27,12 @@ from perdure.model.framing import SMALL, framed, tag, varint
 _CHILD_CLOSES: Final = frozenset(
     (codes.CHILD_COMPLETED, codes.CHILD_FAILED, codes.CHILD_CANCELED, codes.CHILD_TIMED_OUT, codes.CHILD_TERMINATED),
 )
-_CLOSES: Final = _CHILD_CLOSES | {codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED}
+_OPERATION_CLOSES: Final = frozenset(
+    (codes.OPERATION_COMPLETED, codes.OPERATION_FAILED, codes.OPERATION_CANCELED, codes.OPERATION_TIMED_OUT),
+)
+_CLOSES: Final = (
+    _CHILD_CLOSES | _OPERATION_CLOSES | {codes.ACTIVITY_COMPLETED, codes.ACTIVITY_FAILED, codes.ACTIVITY_TIMED_OUT, codes.ACTIVITY_CANCELED}
+)
 _EVENT: Final = tag(History, "events")
 _ID: Final = tag(HistoryEvent, "event_id")
 _NUMBERED: Final = [_ID + varint(number) for number in range(256)]
@@ -244,6 +249,6 @@ def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
     elif kind == codes.ACTIVITY_TIMED_OUT:
         timed_out = event.activity_task_timed_out_event_attributes
         timed_out.started_event_id = started.get(timed_out.scheduled_event_id, timed_out.started_event_id)
-    else:
+    elif kind == codes.ACTIVITY_CANCELED:  # the end of a Nexus operation names no start
         canceled = event.activity_task_canceled_event_attributes
         canceled.started_event_id = started.get(canceled.scheduled_event_id, canceled.started_event_id)

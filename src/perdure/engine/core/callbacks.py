@@ -1,0 +1,135 @@
+"""What is to hear of the end of a run: completion callbacks, and the token by which one names the operation that waits for it.
+
+Decides which callbacks a run may have. Only those of Nexus operations of the same engine are: they go to `SYSTEM_URL`, with a token
+that the engine gave to the operation's handler.
+
+Easily got wrong: callbacks go with the chain of runs, and are due when its last run ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from temporalio.api.common.v1 import Callback, Link
+from temporalio.api.enums.v1 import CallbackState, EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import CallbackInfo
+
+from perdure.engine.core import codes
+from perdure.engine.core.times import set_ns, to_ns
+from perdure.model.rpc import failed_precondition, invalid_argument
+
+if TYPE_CHECKING:
+    from perdure.engine.core.state import Run
+
+SYSTEM_URL: Final = "temporal://system"
+"""Where callbacks within one engine go."""
+TOKEN_HEADER: Final = "temporal-callback-token"
+OPERATION_TOKEN_HEADER: Final = "nexus-operation-token"
+"""Where a handler says by which token it will have known the operation."""
+CALLBACKS_MAX: Final = 32
+"""Of one run."""
+HEADER_BYTES_MAX: Final = 8 * 1024
+
+
+class CallbackToken(NamedTuple):
+    """The operation that waits for a callback."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    request_id: str
+
+    def encode(self) -> str:
+        """As text for a header."""
+        return base64.urlsafe_b64encode(json.dumps(self).encode()).decode()
+
+
+def decode_token(text: str) -> CallbackToken | None:
+    """The operation that a token names; None if it is no token."""
+    try:
+        fields: object = json.loads(base64.urlsafe_b64decode(text.encode()))
+    except (binascii.Error, ValueError):
+        return None
+    if not isinstance(fields, list):
+        return None
+    values = cast("list[object]", fields)
+    if [type(each) for each in values] != [str, str, str, int, str]:
+        return None
+    return CallbackToken(*cast("tuple[str, str, str, int, str]", tuple(values)))
+
+
+class Attached(NamedTuple):
+    """A callback of a run."""
+
+    callback: Callback
+    request_id: str
+    """Of the request that attached it."""
+    time: int
+    event_type: EventType.ValueType
+    """Of the event with which it was."""
+
+    def header(self, name: str) -> str:
+        """One of its headers; empty if it has none of that name."""
+        return next((value for key, value in self.callback.nexus.header.items() if key.lower() == name), "")
+
+
+def check_callbacks(callbacks: Sequence[Callback], already: int = 0) -> None:
+    """Refuses callbacks that nobody could be called back by.
+
+    Raises:
+        RpcError: InvalidArgument; FailedPrecondition if there are too many.
+    """
+    if len(callbacks) + already > CALLBACKS_MAX:
+        raise failed_precondition(f"cannot attach more than {CALLBACKS_MAX} callbacks to a workflow")
+    for callback in callbacks:
+        if callback.nexus.url != SYSTEM_URL:
+            raise invalid_argument(f"invalid callback: this engine calls back Nexus operations of its own ({SYSTEM_URL}), and no other URL")
+        if sum(len(key) + len(value) for key, value in callback.nexus.header.items()) > HEADER_BYTES_MAX:
+            raise invalid_argument(f"invalid callback: its headers exceed {HEADER_BYTES_MAX} bytes")
+        if decode_token(Attached(callback, "", 0, EventType.EVENT_TYPE_UNSPECIFIED).header(TOKEN_HEADER)) is None:
+            raise invalid_argument(f"invalid callback: its header {TOKEN_HEADER} names no operation of this engine")
+
+
+def attach(run: Run, callbacks: Iterable[Callback], event: HistoryEvent, request_id: str) -> None:
+    """Folds that callbacks are attached to a run."""
+    run.linked = True
+    time, kind = to_ns(event.event_time), event.event_type
+    run.callbacks = [*(run.callbacks or ()), *(Attached(_copy(each), request_id, time, kind) for each in callbacks)]
+
+
+def _copy(callback: Callback) -> Callback:
+    copy = Callback()
+    copy.CopyFrom(callback)
+    return copy
+
+
+def link_to(run: Run, request_id: str, event_type: EventType.ValueType) -> Link:
+    """To the event with which a request began the run, or was attached to it."""
+    link = Link()
+    to = link.workflow_event
+    to.namespace, to.workflow_id, to.run_id = run.namespace, run.workflow_id, run.run_id
+    if event_type == codes.WORKFLOW_STARTED:
+        to.event_ref.event_id, to.event_ref.event_type = 1, event_type
+    else:
+        to.request_id_ref.request_id, to.request_id_ref.event_type = request_id, event_type
+    return link
+
+
+def infos(run: Run, delivered: bool) -> list[CallbackInfo]:
+    """What is shown of a run's callbacks."""
+    made: list[CallbackInfo] = []
+    for each in run.callbacks or ():
+        info = CallbackInfo(callback=each.callback, request_id=each.request_id)
+        info.trigger.workflow_closed.SetInParent()
+        set_ns(info.registration_time, each.time)
+        info.state = CallbackState.CALLBACK_STATE_STANDBY
+        if run.closed:
+            info.state = CallbackState.CALLBACK_STATE_SUCCEEDED if delivered else CallbackState.CALLBACK_STATE_SCHEDULED
+        made.append(info)
+    return made
