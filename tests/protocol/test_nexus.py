@@ -333,3 +333,31 @@ async def test_two_callers_of_one_backing_workflow(client: Client, worker: Worke
         assert "WorkflowExecutionOptionsUpdated" in await story(backing)
         await backing.signal(Backing.tell, " twice")
         assert [await handle.result() for handle in handles] == ["backed wait twice"] * 2
+
+
+# The engine's own endpoint.
+
+
+@workflow.defn
+class SignalWithStart:
+    """Signals a workflow, which is started if need be."""
+
+    @workflow.run
+    async def run(self, workflow_id: str) -> str:
+        handle = await workflow.signal_with_start_workflow(
+            "Backing", Order("wait"), id=workflow_id, task_queue=workflow.info().task_queue, signal="tell", signal_args=[" by signal"]
+        )
+        return handle.run_id or ""
+
+
+async def test_a_workflow_signals_with_start(client: Client, worker: Workers) -> None:
+    async with worker([SignalWithStart, Backing]) as made:
+        run_id = await client.execute_workflow(SignalWithStart.run, "backing", id="caller", task_queue=made.task_queue)
+        backing = client.get_workflow_handle("backing", run_id=run_id)
+        assert await backing.result() == "backed wait by signal"
+        signaled = (await backing.fetch_history()).events[1]
+        assert signaled.links[0].workflow_event.workflow_id == "caller"
+        assert [kind for kind in await story(client.get_workflow_handle("caller")) if kind.startswith("Nexus")] == [
+            *SCHEDULED,
+            "NexusOperationCompleted",
+        ]

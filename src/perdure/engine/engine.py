@@ -97,7 +97,7 @@ class Engine:
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.updates = Updates(clock, self.runs, self.transactions, self.history)
         self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
-        self.operations = Operations(clock, self.runs, self.transactions, self.endpoints, self.nexus_tasks)
+        self.operations = Operations(clock, self.runs, self.transactions, self.endpoints, self.nexus_tasks, self.starts.start)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching, self.operations)
         self.dispatch.connect(
             self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing

@@ -215,6 +215,8 @@ class OperationRequest(NamedTuple):
     """A handler is to start an operation, or to cancel it."""
 
     key: int
+    namespace: str
+    """The caller's."""
     operation: Operation
     request: Request
     deadline: int
@@ -237,7 +239,7 @@ def request_of(run: Run, key: int, op: Operation) -> OperationRequest:
         cancel = request.cancel_operation
         cancel.service, cancel.operation = a.service, a.operation
         cancel.operation_token = cancel.operation_id = op.operation_token
-    return OperationRequest(key, op, request, deadline(op)[0])
+    return OperationRequest(key, run.namespace, op, request, deadline(op)[0])
 
 
 def _scheduled_link(run: Run, op: Operation) -> Link:

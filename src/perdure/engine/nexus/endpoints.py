@@ -18,6 +18,8 @@ from perdure.model.ids import uuid4_text
 from perdure.model.rpc import already_exists, failed_precondition, invalid_argument, not_found, unavailable
 
 KIND = "nexus_endpoint"
+SYSTEM = "__temporal_system"
+"""The name and the id of the engine's own endpoint, which is in no list and which nobody can make (`system`)."""
 NAME_BYTES_MAX = 200
 DESCRIPTION_BYTES_MAX = 20_000
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9\-]*[a-zA-Z0-9]")
@@ -54,7 +56,9 @@ class Endpoints:
     def id_of(self, name: str) -> str:
         """The id of the endpoint of this name; empty if there is none."""
         found = self.by_name.get(name)
-        return "" if found is None else found.id
+        if found is None:
+            return SYSTEM if name == SYSTEM else ""
+        return found.id
 
     async def create(self, spec: EndpointSpec) -> Endpoint:
         """A new endpoint; durable, and usable, when it returns.

@@ -29,8 +29,9 @@ from perdure.engine.core.nexus_links import from_nexus
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.live_runs import LiveRuns
-from perdure.engine.nexus.endpoints import Endpoints
+from perdure.engine.nexus.endpoints import SYSTEM, Endpoints
 from perdure.engine.nexus.failures import is_retryable, of_engine, of_handler, of_nexus
+from perdure.engine.nexus.system import SignalWithStart, perform
 from perdure.engine.nexus.tasks import NexusTasks
 from perdure.engine.transactions import StaleRun, Transactions
 from perdure.model.clock import Clock
@@ -70,12 +71,22 @@ class _Call:
 class Operations:
     """Requests to handlers."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, endpoints: Endpoints, tasks: NexusTasks) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        runs: LiveRuns,
+        transactions: Transactions,
+        endpoints: Endpoints,
+        tasks: NexusTasks,
+        signal_with_start: SignalWithStart,
+    ) -> None:
+        """`signal_with_start` is what the engine's own endpoint does."""
         self._clock = clock
         self._runs = runs
         self._transactions = transactions
         self._endpoints = endpoints
         self._nexus_tasks = tasks
+        self._signal_with_start = signal_with_start
         self._calls: dict[tuple[str, int], _Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -137,7 +148,12 @@ class Operations:
         starts = message.request.HasField("start_operation")
         failure: Failure | None
         endpoint = self._endpoints.by_id.get(message.operation.attributes.endpoint_id)
-        if endpoint is None:
+        if message.operation.attributes.endpoint_id == SYSTEM:
+            done = await perform(message, self._signal_with_start)
+            if isinstance(done, OperationEnded):
+                return done
+            failure = done
+        elif endpoint is None:
             failure = of_engine("NOT_FOUND", "endpoint not registered")
         else:
             now = self._clock.now()
