@@ -244,7 +244,7 @@ async def test_an_endpoint_that_does_not_exist(client: Client, worker: Workers) 
             Caller.run, args=["nowhere", "at_once", Order("it"), 0, False], id="caller", task_queue="lonely"
         )
         await until(handle, "WORKFLOW_TASK_FAILED")
-        failed = (await handle.fetch_history()).events[4].workflow_task_failed_event_attributes
+        failed = (await handle.fetch_history()).events[3].workflow_task_failed_event_attributes
         assert 'endpoint "nowhere" not found' in failed.failure.message
         await handle.terminate()
 
@@ -314,13 +314,9 @@ async def test_an_operation_that_is_asked_to_cancel_itself(client: Client, worke
         assert isinstance(await cause_of(handle), CancelledError)
         assert (await client.get_workflow_handle("backing").describe()).status is WorkflowExecutionStatus.CANCELED
         told = [kind for kind in await story(handle) if kind.startswith("Nexus")]
-        assert told == [
-            *SCHEDULED,
-            *RUNS,
-            "NexusOperationCancelRequested",
-            "NexusOperationCancelRequestCompleted",
-            "NexusOperationCanceled",
-        ]
+        # The end of the operation may overtake the answer to the request, of which nothing is said then.
+        noted = ["NexusOperationCancelRequestCompleted"] if len(told) == 5 else []
+        assert told == [*SCHEDULED, *RUNS, "NexusOperationCancelRequested", *noted, "NexusOperationCanceled"]
 
 
 async def test_two_callers_of_one_backing_workflow(client: Client, worker: Workers) -> None:

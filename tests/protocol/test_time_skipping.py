@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
 
+import nexusrpc.handler
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from temporalio import activity, workflow
+from temporalio.api.nexus.v1 import EndpointSpec
+from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.api.testservice.v1 import LockTimeSkippingRequest, SleepRequest, SleepUntilRequest, UnlockTimeSkippingRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -108,3 +111,32 @@ async def test_the_sdk_takes_it_for_its_time_skipping_server(tmp_path: Path) -> 
         assert await environment.client.execute_workflow(Sleeper.run, 24, id="w", task_queue="q") == "done"
         await environment.sleep(timedelta(days=30))
         assert await environment.get_current_time() - before >= timedelta(days=31)
+
+
+@nexusrpc.handler.service_handler
+class Desk:
+    @nexusrpc.handler.sync_operation
+    async def slow(self, _context: nexusrpc.handler.StartOperationContext, text: str) -> str:
+        await asyncio.sleep(0.3)
+        return text
+
+
+@workflow.defn
+class Caller:
+    @workflow.run
+    async def run(self) -> str:
+        client = workflow.create_nexus_client(service=Desk, endpoint="desk")
+        return await client.execute_operation(Desk.slow, "in time", schedule_to_close_timeout=timedelta(hours=1))
+
+
+async def test_time_stands_while_a_nexus_handler_works(client: Client) -> None:
+    spec = EndpointSpec(name="desk")
+    spec.target.worker.namespace, spec.target.worker.task_queue = "default", "q"
+    await client.operator_service.create_nexus_endpoint(CreateNexusEndpointRequest(spec=spec))
+    await client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
+    before = await now(client)
+    async with Worker(
+        client, task_queue="q", workflows=[Caller], nexus_service_handlers=[Desk()], workflow_runner=UnsandboxedWorkflowRunner()
+    ):
+        assert await client.execute_workflow(Caller.run, id="w", task_queue="q") == "in time"
+    assert await now(client) - before < 60

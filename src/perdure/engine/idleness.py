@@ -19,7 +19,8 @@ _SCHEDULES = 100
 
 def is_idle(engine: Engine) -> bool:
     """Whether nothing is being written, delivered or worked on. (What is in memory is looked at: in tests that is everything.)"""
-    return not engine.deliveries.in_flight and not any(_is_busy(live) for live in engine.runs.in_memory())
+    between = engine.deliveries.in_flight or engine.operations.in_flight
+    return not between and not any(_is_busy(live) for live in engine.runs.in_memory())
 
 
 def _is_busy(live: LiveRun) -> bool:

@@ -94,6 +94,11 @@ class Operations:
     def __repr__(self) -> str:
         return f"<Operations: {len(self._calls)} requests>"
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether any request is under way, or waits for its next attempt."""
+        return bool(self._calls)
+
     def take_up(self, run: Run, message: OperationRequest) -> None:
         """Sees to it that a handler is asked what a run's durable state asks of it. Said twice, it is done once."""
         name = run.run_id, message.key
