@@ -440,7 +440,8 @@ class _Checker:
         if e.event_type == E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
             accepted = e.workflow_execution_update_accepted_event_attributes
             assert accepted.protocol_instance_id not in self.updates
-            assert accepted.HasField("accepted_request") != (accepted.protocol_instance_id in self.admitted)
+            # One that was admitted, rejected (of which nothing tells) and asked again brings its request once more.
+            assert accepted.HasField("accepted_request") or accepted.protocol_instance_id in self.admitted
             assert accepted.accepted_request_sequencing_event_id < e.event_id
             self.updates.add(accepted.protocol_instance_id)
             self.accepted[e.event_id] = accepted.protocol_instance_id
