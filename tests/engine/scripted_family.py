@@ -83,16 +83,21 @@ ALL_DONE = {"parent": COMPLETED, "quitter": CANCELED, "receiver": RUNNING, **LEF
 
 
 class Worker:
-    """Polls until it is stopped; what is refused is asked again by the engine."""
+    """Polls until it is stopped; what is refused is asked again by the engine.
+
+    A poll in process that is cancelled when its task has come gives the task all the same (see `Matching.poll`): so a slot is told to
+    end as well, else it would poll once more and wait for a minute.
+    """
 
     def __init__(self, service: Any, slots: int = 4) -> None:
         self._service = service
+        self._ends = False
         self._tasks = [asyncio.get_running_loop().create_task(self._work()) for _ in range(slots)]
 
     async def _work(self) -> None:
         poll = PollWorkflowTaskQueueRequest(namespace="default", identity="scripted")
         poll.task_queue.name = "queue"
-        while True:
+        while not self._ends:
             try:
                 task = await self._service.poll_workflow_task_queue(poll)
                 if not task.task_token:
@@ -106,6 +111,7 @@ class Worker:
                 await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
+        self._ends = True
         for task in self._tasks:
             task.cancel()
         with suppress(asyncio.CancelledError):
@@ -139,9 +145,14 @@ async def start_all(service: Any) -> None:
 
 
 def all_stand(storage: WorkflowStorage, wanted: dict[str, int]) -> bool:
-    """Whether lists show these workflows with these statuses, and nothing is due at once any more."""
-    shown = {each.workflow_id: each.status for each in storage.list_runs("default", None, 1000)}
-    return shown == wanted and not storage.due_runs(1, 1)
+    """Whether lists show these workflows with these statuses, nothing is due at once any more, and what came is in the histories.
+
+    An event that comes while a workflow task is out is buffered until that ends; and it may be out for long after its worker was lost.
+    """
+    runs = storage.list_runs("default", None, 1000)
+    if {each.workflow_id: each.status for each in runs} != wanted or storage.due_runs(1, 1):
+        return False
+    return not any(run is None or run.buffered for run in storage.load_runs([each.run_id for each in runs]))
 
 
 def check_once(histories: Histories) -> None:

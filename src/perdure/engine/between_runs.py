@@ -66,7 +66,9 @@ class BetweenRuns:
                 if outbound.is_held_back(live.run, key):
                     return True
                 message = outbound.message(live.run, key)
-                if message is not None:
+                if message is None:
+                    await self._transactions.settled(live)  # that it is no longer named is durable
+                else:
                     await self._send(live, message)
                 return False
             except StaleRun:
@@ -248,8 +250,11 @@ class BetweenRuns:
             if error.code is not StatusCode.NOT_FOUND:
                 raise
             return None
-        same = current.run.start.original_execution_run_id == parent.run.start.original_execution_run_id
-        return current if same and not current.run.closed else None
+        if current.run.start.original_execution_run_id == parent.run.start.original_execution_run_id:
+            if not current.run.closed:
+                return current
+            await self._transactions.settled(current)
+        return None
 
     # The end of a run, told to the Nexus operations that wait for it.
 

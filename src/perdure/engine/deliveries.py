@@ -59,7 +59,8 @@ class _Sender:
         self.queued = False
 
     def is_idle(self) -> bool:
-        return not (self.todo or self.under_way or self.held or self.later)
+        """Whether it may be forgotten; what is held then waits for what will never be delivered, or is found again with that."""
+        return not (self.todo or self.under_way or self.later)
 
     def knows(self, key: int) -> bool:
         return key in self.under_way or key in self.later or key in self.todo

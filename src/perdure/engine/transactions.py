@@ -238,6 +238,7 @@ class Transactions:
             if live.waiting:
                 _tell_waiting(live, error)
             if live.evicted and not live.in_flight:
+                _tell_waiting(live, StaleRun())  # nothing more is heard of it
                 self._runs.answered(live)
         if future is not None:
             settle(future, error)
