@@ -103,6 +103,33 @@ async def test_after_a_stall_nothing_is_judged_until_the_loop_has_run_freely() -
     await f.queue.close()
 
 
+async def test_what_becomes_due_after_a_stall_does_not_cut_its_grace_short() -> None:
+    f = Fixture()
+    await f.queue.open()
+    f.queue.set("a", f.at(1))
+    f.clock.jump(5)
+    await f.clock.advance(0.1)
+    f.queue.set("b", f.at(0.01))
+    await f.clock.advance(0.3)
+    assert f.fired == []
+    await f.clock.advance(1)
+    assert f.fired == ["a", "b"]
+    await f.queue.close()
+
+
+async def test_a_clock_that_is_set_back_does_not_lengthen_the_grace() -> None:
+    f = Fixture()
+    await f.queue.open()
+    f.queue.set("a", f.at(1))
+    f.clock.jump(5)
+    await f.clock.advance(0.1)
+    f.clock.jump(-3600)
+    f.queue.set("b", f.at(1))
+    await f.clock.advance(2)
+    assert f.fired == ["b"]
+    await f.queue.close()
+
+
 async def test_a_loop_that_stalls_for_ever_is_judged_in_the_end() -> None:
     f = Fixture()
     await f.queue.open()

@@ -38,6 +38,7 @@ FIRED_AT_ONCE_MAX = 200
 RETRY_SECONDS = 1
 """Between two attempts to read due runs."""
 _SECOND = 1_000_000_000
+GRACE_NS = int(GRACE_SECONDS * _SECOND)
 
 
 class TimerQueue:
@@ -58,6 +59,8 @@ class TimerQueue:
         self._armed_for = 0
         self._armed_extension: Cancellable | None = None
         self._stalled_since: int | None = None
+        self._grace_until = 0
+        """After a stall nothing fires before, whatever becomes due meanwhile: what has arrived is handled first."""
         self._extension: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -98,20 +101,23 @@ class TimerQueue:
         if self._armed is None or due < self._armed_for:
             self._arm()
 
-    def _arm(self, not_before: int = 0) -> None:
-        """Wakes when the earliest entry is due; a time that has passed means now."""
+    def _arm(self) -> None:
+        """Wakes when the earliest entry is due, but not within a grace; a time that has passed means now."""
         if self._closed or not self._heap:
             return
         if self._armed is not None:
             self._armed.cancel()
-        self._armed_for = max(self._heap[0][0], self._clock.now(), not_before)
+        now = self._clock.now()
+        self._grace_until = min(self._grace_until, now + GRACE_NS)  # the clock may have been set back
+        self._armed_for = max(self._heap[0][0], now, self._grace_until)
         self._armed = self._clock.call_at(self._armed_for, self._wake)
 
     def _wake(self) -> None:
         self._armed = None
         now = self._clock.now()
         if self._stalled(now):
-            self._arm(not_before=now + int(GRACE_SECONDS * _SECOND))
+            self._grace_until = now + GRACE_NS
+            self._arm()
             return
         self._fire_due(now)
         self._arm()
