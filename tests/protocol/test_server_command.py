@@ -160,7 +160,7 @@ async def test_an_open_door_needs_a_word() -> None:
     engine = await open_engine(MemoryStorage())
     try:
         with pytest.raises(ServerStartFailed, match="allow-unauthenticated-bind"):
-            await Server(engine, ServerOptions(host="0.0.0.0", port=0)).start()
+            ServerOptions(host="0.0.0.0", port=0)
         open_to_all = Server(engine, ServerOptions(host="0.0.0.0", port=0, allow_unauthenticated_bind=True))
         await open_to_all.start()
         await open_to_all.stop()

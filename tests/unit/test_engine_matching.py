@@ -228,3 +228,17 @@ async def test_a_start_waits_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) 
     start = asyncio.create_task(make_way(queue, f.clock))
     await f.clock.advance(START_WAIT_SECONDS + 0.1)
     assert start.done()
+
+
+async def test_a_poll_that_comes_back_to_a_queue_that_was_forgotten_is_found() -> None:
+    f = Fixture()
+    poll = f.poll()
+    await turn()
+    queue = f.matching.queue(KEY)
+    reserved = queue.take_poller()
+    assert reserved is not None
+    f.matching.forget_if_unused(queue)  # while the commit is under way for which it is reserved
+    assert f.matching.find(KEY) is None
+    reserved.release()  # the commit failed
+    f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
+    assert await poll == "a"

@@ -5,7 +5,9 @@ One line on standard output says that calls are accepted, and where; whoever sta
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,12 +120,28 @@ def start_dev(
     """Serve a fresh engine in memory, with the options of `temporal server start-dev`."""
     from perdure.server import ServerOptions
 
-    logging.basicConfig(level=_LEVELS[log_level])
+    _log_to_stderr(_LEVELS[log_level], as_json=log_format == "json")
     web = None if headless else _http_port(http_port if ui_port is None else ui_port, port)
     url = f"sqlite:///{db_filename}" if db_filename else "memory://"
     options = ServerOptions(host=ip, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
     attributes = tuple(_split(text, "--search-attribute") for text in search_attributes)
     _serve(Serving(url, options, web, _with_default(namespaces), attributes, dynamic_config, time_skipping))
+
+
+def _log_to_stderr(level: int, *, as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter(logging.BASIC_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _JsonLines(logging.Formatter):
+    """A log record as a line of JSON, with the names that Temporal's server uses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"ts": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def _http_port(given: int | None, port: int) -> int:
@@ -142,6 +160,7 @@ def _split(text: str, option: str) -> tuple[str, str]:
 
 
 def _serve(serving: Serving) -> None:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails there is said in our own words
     from perdure.worker.interpreter import run, tune
 
     click.echo(f"perdure server: {tune()}", err=True)

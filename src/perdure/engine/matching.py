@@ -144,6 +144,11 @@ class TaskQueue:
         if poller.deadline <= self._matching.clock.now():
             poller.future.set_result(None)
             return
+        standing = self._matching.queue(self.key)
+        if standing is not self:  # nothing else was left here, and the queue was forgotten meanwhile
+            poller.queue, standing.normal_name = standing, self.normal_name
+            standing.return_poller(poller)
+            return
         if poller.in_process:
             self.pollers.append(poller)
         else:

@@ -44,6 +44,14 @@ class ServerOptions:
     """Listen beyond this machine although everybody who reaches the port may do everything."""
     admission: Admission = field(default_factory=Admission)
 
+    def __post_init__(self) -> None:
+        """Raises ServerStartFailed for an address that others reach, before anything is opened."""
+        if not (self.allow_unauthenticated_bind or is_loopback(self.host)):
+            raise ServerStartFailed(
+                f"{self.host} can be reached from other machines, and this server lets everybody do everything; "
+                "listen on 127.0.0.1, or allow it (--allow-unauthenticated-bind) on a network that you trust"
+            )
+
 
 class Server:
     """Serves an engine, which it does not own. `start`, then `stop`; neither twice."""
@@ -70,13 +78,8 @@ class Server:
         """Binds the port and takes calls.
 
         Raises:
-            ServerStartFailed: the port is taken, or the address is one that others reach.
+            ServerStartFailed: the port is taken.
         """
-        if not (self._options.allow_unauthenticated_bind or is_loopback(self._options.host)):
-            raise ServerStartFailed(
-                f"{self._options.host} can be reached from other machines, and this server lets everybody do everything; "
-                "listen on 127.0.0.1, or allow it (--allow-unauthenticated-bind) on a network that you trust"
-            )
         self._grpc.add_generic_rpc_handlers((self._forwarding(),))
         wanted = f"{_bracketed(self._options.host)}:{self._options.port}"
         try:

@@ -126,20 +126,8 @@ def _started(run: Run, event: HistoryEvent) -> None:
         _watch(run, op)
 
 
-def _completed(run: Run, event: HistoryEvent) -> None:
-    _end(run, event.nexus_operation_completed_event_attributes.scheduled_event_id)
-
-
-def _failed(run: Run, event: HistoryEvent) -> None:
-    _end(run, event.nexus_operation_failed_event_attributes.scheduled_event_id)
-
-
-def _canceled(run: Run, event: HistoryEvent) -> None:
-    _end(run, event.nexus_operation_canceled_event_attributes.scheduled_event_id)
-
-
-def _timed_out(run: Run, event: HistoryEvent) -> None:
-    _end(run, event.nexus_operation_timed_out_event_attributes.scheduled_event_id)
+def _ended(run: Run, event: HistoryEvent) -> None:
+    _end(run, getattr(event, _ENDS[event.event_type]).scheduled_event_id)
 
 
 def _end(run: Run, scheduled_event_id: int) -> None:
@@ -176,13 +164,21 @@ def _cancel_answered(run: Run, event: HistoryEvent, scheduled_event_id: int, req
         op.cancel_answer = event.event_type
 
 
+_ENDS: Final[dict[int, str]] = {
+    codes.OPERATION_COMPLETED: "nexus_operation_completed_event_attributes",
+    codes.OPERATION_FAILED: "nexus_operation_failed_event_attributes",
+    codes.OPERATION_CANCELED: "nexus_operation_canceled_event_attributes",
+    codes.OPERATION_TIMED_OUT: "nexus_operation_timed_out_event_attributes",
+}
+"""How an operation ends, and where that stands in the event."""
+
 FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.OPERATION_SCHEDULED: _scheduled,
     codes.OPERATION_STARTED: _started,
-    codes.OPERATION_COMPLETED: _completed,
-    codes.OPERATION_FAILED: _failed,
-    codes.OPERATION_CANCELED: _canceled,
-    codes.OPERATION_TIMED_OUT: _timed_out,
+    codes.OPERATION_COMPLETED: _ended,
+    codes.OPERATION_FAILED: _ended,
+    codes.OPERATION_CANCELED: _ended,
+    codes.OPERATION_TIMED_OUT: _ended,
     codes.OPERATION_CANCEL_REQUESTED: _cancel_requested,
     codes.OPERATION_CANCEL_COMPLETED: _cancel_completed,
     codes.OPERATION_CANCEL_FAILED: _cancel_failed,

@@ -111,24 +111,8 @@ def join_started(event: HistoryEvent, started: dict[int, int]) -> None:
     a.started_event_id = started.get(a.initiated_event_id, a.started_event_id)
 
 
-def _child_completed(run: Run, event: HistoryEvent) -> None:
-    _end_child(run, event.child_workflow_execution_completed_event_attributes.initiated_event_id)
-
-
-def _child_failed(run: Run, event: HistoryEvent) -> None:
-    _end_child(run, event.child_workflow_execution_failed_event_attributes.initiated_event_id)
-
-
-def _child_canceled(run: Run, event: HistoryEvent) -> None:
-    _end_child(run, event.child_workflow_execution_canceled_event_attributes.initiated_event_id)
-
-
-def _child_timed_out(run: Run, event: HistoryEvent) -> None:
-    _end_child(run, event.child_workflow_execution_timed_out_event_attributes.initiated_event_id)
-
-
-def _child_terminated(run: Run, event: HistoryEvent) -> None:
-    _end_child(run, event.child_workflow_execution_terminated_event_attributes.initiated_event_id)
+def _child_ended(run: Run, event: HistoryEvent) -> None:
+    _end_child(run, getattr(event, CHILD_EVENTS[event.event_type]).initiated_event_id)
 
 
 def _end_child(run: Run, initiated_event_id: int) -> None:
@@ -142,42 +126,27 @@ def _external_initiated(run: Run, event: HistoryEvent) -> None:
     run.unsent[event.event_id] = None
 
 
-def _signaled(run: Run, event: HistoryEvent) -> None:
-    _end_external(run, event.external_workflow_execution_signaled_event_attributes.initiated_event_id)
-
-
-def _signal_failed(run: Run, event: HistoryEvent) -> None:
-    _end_external(run, event.signal_external_workflow_execution_failed_event_attributes.initiated_event_id)
-
-
-def _cancel_requested(run: Run, event: HistoryEvent) -> None:
-    _end_external(run, event.external_workflow_execution_cancel_requested_event_attributes.initiated_event_id)
-
-
-def _cancel_failed(run: Run, event: HistoryEvent) -> None:
-    _end_external(run, event.request_cancel_external_workflow_execution_failed_event_attributes.initiated_event_id)
-
-
-def _end_external(run: Run, initiated_event_id: int) -> None:
-    run.externals.pop(initiated_event_id, None)
-    run.unsent.pop(initiated_event_id, None)
+def _external_answered(run: Run, event: HistoryEvent) -> None:
+    initiated = getattr(event, _EXTERNAL_ANSWERS[event.event_type]).initiated_event_id
+    run.externals.pop(initiated, None)
+    run.unsent.pop(initiated, None)
 
 
 FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.CHILD_INITIATED: _child_initiated,
     codes.CHILD_START_FAILED: _child_start_failed,
     codes.CHILD_STARTED: _child_started,
-    codes.CHILD_COMPLETED: _child_completed,
-    codes.CHILD_FAILED: _child_failed,
-    codes.CHILD_CANCELED: _child_canceled,
-    codes.CHILD_TIMED_OUT: _child_timed_out,
-    codes.CHILD_TERMINATED: _child_terminated,
+    codes.CHILD_COMPLETED: _child_ended,
+    codes.CHILD_FAILED: _child_ended,
+    codes.CHILD_CANCELED: _child_ended,
+    codes.CHILD_TIMED_OUT: _child_ended,
+    codes.CHILD_TERMINATED: _child_ended,
     codes.EXTERNAL_SIGNAL_INITIATED: _external_initiated,
-    codes.EXTERNAL_SIGNALED: _signaled,
-    codes.EXTERNAL_SIGNAL_FAILED: _signal_failed,
+    codes.EXTERNAL_SIGNALED: _external_answered,
+    codes.EXTERNAL_SIGNAL_FAILED: _external_answered,
     codes.EXTERNAL_CANCEL_INITIATED: _external_initiated,
-    codes.EXTERNAL_CANCEL_REQUESTED: _cancel_requested,
-    codes.EXTERNAL_CANCEL_FAILED: _cancel_failed,
+    codes.EXTERNAL_CANCEL_REQUESTED: _external_answered,
+    codes.EXTERNAL_CANCEL_FAILED: _external_answered,
 }
 
 CHILD_EVENTS: Final[dict[int, str]] = {
@@ -190,6 +159,14 @@ CHILD_EVENTS: Final[dict[int, str]] = {
     codes.CHILD_TERMINATED: "child_workflow_execution_terminated_event_attributes",
 }
 """What a parent hears of a child, and where it stands in the event."""
+
+_EXTERNAL_ANSWERS: Final[dict[int, str]] = {
+    codes.EXTERNAL_SIGNALED: "external_workflow_execution_signaled_event_attributes",
+    codes.EXTERNAL_SIGNAL_FAILED: "signal_external_workflow_execution_failed_event_attributes",
+    codes.EXTERNAL_CANCEL_REQUESTED: "external_workflow_execution_cancel_requested_event_attributes",
+    codes.EXTERNAL_CANCEL_FAILED: "request_cancel_external_workflow_execution_failed_event_attributes",
+}
+"""What the sender of a signal or a cancel request hears of it, and where that stands in the event."""
 
 
 # The end of a run.

@@ -11,7 +11,7 @@ child that has not been started yet waits for its start.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from temporalio.api.common.v1 import Priority, WorkflowExecution
 from temporalio.api.enums.v1 import (
@@ -331,14 +331,10 @@ def signal_refused(run: Run, answer: SignalRefused, env: Env) -> Outcome:
     Raises:
         RpcError: as `_open`.
     """
-    a = _external(run, answer.key).signal_external_workflow_execution_initiated_event_attributes
+    asked = _external(run, answer.key).signal_external_workflow_execution_initiated_event_attributes
     tx = Transaction(run, env)
     event = tx.event(codes.EXTERNAL_SIGNAL_FAILED)
-    f = event.signal_external_workflow_execution_failed_event_attributes
-    f.cause = answer.cause
-    f.namespace, f.namespace_id, f.control = a.namespace, a.namespace_id, a.control
-    f.workflow_execution.CopyFrom(a.workflow_execution)
-    f.initiated_event_id = answer.key
+    _write_refused(event.signal_external_workflow_execution_failed_event_attributes, asked, answer)
     return _told(tx, event)
 
 
@@ -348,15 +344,18 @@ def cancel_refused(run: Run, answer: CancelRefused, env: Env) -> Outcome:
     Raises:
         RpcError: as `_open`.
     """
-    a = _external(run, answer.key).request_cancel_external_workflow_execution_initiated_event_attributes
+    asked = _external(run, answer.key).request_cancel_external_workflow_execution_initiated_event_attributes
     tx = Transaction(run, env)
     event = tx.event(codes.EXTERNAL_CANCEL_FAILED)
-    f = event.request_cancel_external_workflow_execution_failed_event_attributes
-    f.cause = answer.cause
-    f.namespace, f.namespace_id, f.control = a.namespace, a.namespace_id, a.control
-    f.workflow_execution.CopyFrom(a.workflow_execution)
-    f.initiated_event_id = answer.key
+    _write_refused(event.request_cancel_external_workflow_execution_failed_event_attributes, asked, answer)
     return _told(tx, event)
+
+
+def _write_refused(attributes: Any, asked: Any, answer: SignalRefused | CancelRefused) -> None:
+    attributes.cause = answer.cause
+    attributes.namespace, attributes.namespace_id, attributes.control = asked.namespace, asked.namespace_id, asked.control
+    attributes.workflow_execution.CopyFrom(asked.workflow_execution)
+    attributes.initiated_event_id = answer.key
 
 
 def discharged(run: Run, request: Discharged, env: Env) -> Outcome:
