@@ -94,6 +94,41 @@ def test_a_forked_child_neither_keeps_nor_gives_up_the_lock(path: Path) -> None:
     os.waitpid(child, 0)
 
 
+FORKING = """
+import os, sys, threading
+import apsw
+from perdure.storage import SQLiteStorage
+storage = SQLiteStorage(sys.argv[1])
+storage.open()
+reading, done = threading.Event(), threading.Event()
+def read():
+    storage.list_runs("default", None, 10)
+    reading.set()
+    done.wait()
+thread = threading.Thread(target=read)
+thread.start()
+reading.wait()
+connections = len(apsw.connections())
+child = os.fork()
+if child == 0:
+    kept = len(apsw.connections())
+    print(connections, kept, flush=True)
+    sys.exit(0)  # the whole end of an interpreter, with all that it frees
+ended = os.waitpid(child, 0)[1]
+done.set()
+thread.join()
+storage.close()
+print(ended, len(apsw.connections()))
+"""
+
+
+def test_a_forked_child_never_closes_what_its_parent_has_open(path: Path) -> None:
+    """The parent's threads are gone there, and may have held SQLite's locks: closing their connections could wait for ever."""
+    filled(path).close()
+    ran = subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=50, stdout=subprocess.PIPE, text=True)
+    assert ran.stdout.split() == ["2", "2", "0", "0"]
+
+
 # --- files
 
 

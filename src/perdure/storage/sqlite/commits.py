@@ -19,8 +19,7 @@ import apsw
 
 from perdure.storage.contract import Committed, Transaction
 from perdure.storage.group import Standing, Tangled, judge
-from perdure.storage.sqlite.connections import BUSY_MS
-from perdure.storage.sqlite.database import Connection, FileWatch, array
+from perdure.storage.sqlite.database import BUSY_MS, Connection, FileWatch, array
 from perdure.storage.sqlite.errors import BadValue, translated
 from perdure.storage.sqlite.reads import queries
 from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of, set_meta_text

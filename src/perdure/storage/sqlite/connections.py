@@ -6,10 +6,11 @@ a time, so none of them holds back the log for long.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 
-from perdure.storage.sqlite.database import Connection, connect
+from perdure.storage.sqlite.database import Connection, connect, disconnect
 
 PAGE_BYTES = 4096
 WRITER_CACHE_KIB = 8 * 1024
@@ -18,15 +19,11 @@ READER_CACHE_KIB = 1024
 LOG_BYTES_KEPT = 16 * 1024 * 1024
 """What the log is cut back to when it starts again after a reader had made it grow."""
 
-BUSY_MS = 5_000
-"""How long to wait for another program (a database browser) that locks the file."""
-
 
 def open_writer(path: str, vfs: str | None) -> Connection:
     """Opens the file for writing, and sets nothing that would change it."""
-    connection = connect(path, vfs=vfs)
-    connection.set_busy_timeout(BUSY_MS)
-    for pragma in (
+    return connect(
+        path,
         f"cache_size = -{WRITER_CACHE_KIB}",
         "wal_autocheckpoint = 0",
         f"journal_size_limit = {LOG_BYTES_KEPT}",
@@ -36,9 +33,8 @@ def open_writer(path: str, vfs: str | None) -> Connection:
         "checkpoint_fullfsync = on",
         "foreign_keys = off",
         "trusted_schema = off",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
+        vfs=vfs,
+    )
 
 
 class Readers:
@@ -48,29 +44,42 @@ class Readers:
         self._path = path
         self._vfs = vfs
         self._mine = threading.local()
-        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._all: weakref.WeakSet[_Reader] = weakref.WeakSet()
         self._adding = threading.Lock()
 
     def mine(self) -> Connection:
         """This thread's connection."""
-        connection: Connection | None = getattr(self._mine, "connection", None)
-        if connection is None:
-            connection = self._mine.connection = self._open()
-        return connection
+        reader: _Reader | None = getattr(self._mine, "reader", None)
+        if reader is None:
+            reader = self._mine.reader = self._open()
+        return reader.connection
 
-    def _open(self) -> Connection:
-        connection = connect(self._path, read_only=True, vfs=self._vfs)
-        connection.set_busy_timeout(BUSY_MS)
-        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    def _open(self) -> _Reader:
+        reader = _Reader(connect(self._path, f"cache_size = -{READER_CACHE_KIB}", read_only=True, vfs=self._vfs))
         with self._adding:
-            self._all.add(connection)
-        return connection
+            self._all.add(reader)
+        return reader
 
     def close(self) -> None:
         """Closes them all: nobody reads any more."""
         with self._adding:
-            connections = list(self._all)
+            readers = list(self._all)
             self._all.clear()
-        for connection in connections:
-            connection.close()
+        for reader in readers:
+            reader.close()
         self._mine = threading.local()
+
+
+class _Reader:
+    """A thread's connection, closed when the thread ends; not in a forked child, where all threads but one have ended."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        disconnect(self.connection)
+
+    def __del__(self) -> None:
+        if os.getpid() == self._pid:
+            self.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from ctypes import addressof, c_int
 from typing import Any, Protocol, cast
 
 import apsw
@@ -39,11 +41,39 @@ class Connection(Protocol):
 
 STATEMENTS_CACHED = 64
 
+BUSY_MS = 5_000
+"""How long to wait for another program (a database browser) that locks the file."""
 
-def connect(path: str, *, read_only: bool = False, vfs: str | None = None) -> Connection:
-    """Opens a database; not read-only, it creates the file."""
+_open: set[Connection] = set()
+"""Every connection until `disconnect`. A forked child forgets its parent's threads with all that only they held: were a connection
+among it, SQLite would be called where its locks may be held by threads that are not there."""
+
+
+def connect(path: str, *pragmas: str, read_only: bool = False, vfs: str | None = None) -> Connection:
+    """Opens a database, until `disconnect`; not read-only, it creates the file."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    return cast(Connection, apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED))
+    connection = cast(Connection, apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=STATEMENTS_CACHED))
+    connection.set_busy_timeout(BUSY_MS)
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    _open.add(connection)
+    return connection
+
+
+def disconnect(connection: Connection) -> None:
+    """Closes a connection; no error if it is closed."""
+    _open.discard(connection)
+    connection.close()
+
+
+def _keep_in_child() -> None:
+    """Not even its end lets a forked child close its parent's connections."""
+    for connection in _open:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_keep_in_child)
 
 
 _carray: Callable[[tuple[bytes, ...]], object] = getattr(apsw, "carray")  # noqa: B009 its annotations are the problem
@@ -60,8 +90,8 @@ class FileWatch:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._answer = c_int(0)
-        self._pointer = addressof(self._answer)
+        self._answer = ctypes.c_int(0)
+        self._pointer = ctypes.addressof(self._answer)
 
     def has_moved(self) -> bool:
         self._connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, self._pointer)

@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError
 from perdure.storage.dialect import SQLITE
 from perdure.storage.sqlite.connections import PAGE_BYTES
-from perdure.storage.sqlite.database import Connection, connect
+from perdure.storage.sqlite.database import Connection, connect, disconnect
 from perdure.storage.sqlite.files import create_private, sync_directory
 from perdure.storage.tables import SCHEMA_VERSION, metadata
 
@@ -77,7 +77,7 @@ def copy_to(connection: Connection, path: str) -> None:
         copy.finish()
         target.pragma("journal_mode", "delete")
     finally:
-        target.close()
+        disconnect(target)
     sync_directory(path)
 
 

@@ -26,7 +26,7 @@ from perdure.storage.run_queries import Field, Place, RunQuery, Scalar
 from perdure.storage.sqlite import found_runs
 from perdure.storage.sqlite.commits import Committer
 from perdure.storage.sqlite.connections import Readers, open_writer
-from perdure.storage.sqlite.database import Connection, array
+from perdure.storage.sqlite.database import Connection, array, disconnect
 from perdure.storage.sqlite.errors import translating
 from perdure.storage.sqlite.files import FileLock, check_place, create_private, file_sizes
 from perdure.storage.sqlite.reads import PackedQuery, Row, queries
@@ -93,7 +93,7 @@ class SQLiteStorage:
         connection, self._connection, self._committer = self._connection, None, None
         try:
             if connection is not None:
-                connection.close()
+                disconnect(connection)
         finally:
             self._lock.release()
 
