@@ -18,8 +18,7 @@ import pytest
 from temporalio.api.history.v1 import History
 
 from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
-from perdure.engine import dispatch as dispatch_module
-from perdure.engine import open_engine
+from perdure.engine import background, open_engine
 from perdure.engine.committer import Committer
 from perdure.engine.engine import Engine
 from perdure.engine.loading import fold
@@ -45,7 +44,7 @@ def inner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkflowSt
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(dispatch_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.02)
     caplog.set_level("CRITICAL")
 
 

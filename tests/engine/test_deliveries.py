@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from faulty_storage import FaultyStorage
 from scripted_family import ALL_DONE, CHILDREN, Worker, all_stand, check_once, check_stored_once, kinds, start_all, stored
 
-from perdure.engine import between_runs, live_runs, open_engine, timer_queue
+from perdure.engine import background, between_runs, live_runs, open_engine, timer_queue
 from perdure.engine import deliveries as deliveries_module
-from perdure.engine import dispatch as dispatch_module
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.engine import Engine
 from perdure.model.errors import StorageError
@@ -32,7 +31,7 @@ from perdure.storage.contract import Committed, Transaction
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(dispatch_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(deliveries_module, "BACKOFF_FIRST_SECONDS", 0.01)
     caplog.set_level("CRITICAL")
 

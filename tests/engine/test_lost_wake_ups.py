@@ -27,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 import core_commands as commands
 from scripted_family import Worker, kinds, start_request, stored
 
-from perdure.engine import dispatch as dispatch_module
-from perdure.engine import open_engine
+from perdure.engine import background, open_engine
 from perdure.engine.between_runs import BetweenRuns
 from perdure.engine.engine import Engine
 from perdure.engine.transactions import StaleRun
@@ -39,7 +38,7 @@ from perdure.storage.contract import Committed, Transaction
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -169,7 +168,7 @@ async def test_a_message_is_not_forgotten_because_its_sender_nearly_closed(engin
         held.answer(Committed.FAILED, written=False)
     with pytest.raises(RpcError, match="could not be made durable"):
         await terminated
-    await turns(lambda: not engine.dispatch._tasks)  # the sender was read again, and what it names taken up
+    await turns(lambda: not engine.background)  # the sender was read again, and what it names taken up
     gate.open(1)
     async with asyncio.timeout(5):
         while kinds(stored(engine.storage)["receiver"][0])["WorkflowExecutionSignaled"] < 2:

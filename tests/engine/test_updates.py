@@ -19,8 +19,7 @@ import core_commands as commands
 from core_updates import acceptance, rejection, response, update_request
 from updating import ACCEPTED, ADMITTED, COMPLETED, Hand, said, start_request
 
-from perdure.engine import dispatch as dispatch_module
-from perdure.engine import live_runs, open_engine
+from perdure.engine import background, live_runs, open_engine
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.storage import MemoryStorage, SQLiteStorage
 from perdure.storage.contract import Committed, Transaction
@@ -49,7 +48,7 @@ async def hand() -> AsyncIterator[Hand]:
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.02)
 
 
 async def refused(call: asyncio.Future[object]) -> RpcError:

@@ -1,27 +1,24 @@
-"""What follows a durable transaction: tasks reach workers, waiters wake, timers are set. And what follows a failed one.
+"""What follows a durable transaction: tasks reach workers, waiters wake, timers are set. (What follows a failed one: `revival`.)
 
 Tasks go to pollers through `Matching`; this module knows what a task is. A started task whose poller has gone is kept
 alive as law 3 says: a workflow task goes to the next poller with the same token, an activity's start is taken back.
 
-The rule a newcomer would get wrong: after a transaction that did not become durable nothing in memory is true about its runs,
-and what was known of their ready tasks may be lost. So such a run is read again and everything it waits for is offered anew;
-offering twice is harmless.
+The rule a newcomer would get wrong: a ready task is a name and no more. Whether it still waits, and for whom, its run says when
+a poller takes it; so offering one twice is harmless, and losing one is not.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueResponse,
     PollNexusTaskQueueResponse,
     PollWorkflowTaskQueueResponse,
-    RespondWorkflowTaskCompletedResponse,
 )
 
+from perdure.engine.background import Background
 from perdure.engine.core import (
     ActivityReady,
     ActivityStarted,
@@ -30,19 +27,16 @@ from perdure.engine.core import (
     Outcome,
     Run,
     StartActivityTask,
-    StartedActivity,
     StartedWorkflowTask,
     StartWorkflowTask,
     StickyUnavailable,
     TaskKind,
-    UnstartActivity,
     WorkflowTaskReady,
     WorkflowTaskStarted,
     poll_response,
 )
 from perdure.engine.core.codes import READY
 from perdure.engine.core.tokens import ACTIVITY, decode_token
-from perdure.engine.core.workflow_tasks import INLINE_REQUEST
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.deployments import MARK
 from perdure.engine.history_reads import HistoryReads
@@ -52,22 +46,16 @@ from perdure.engine.nexus.tasks import NexusTask
 from perdure.engine.placing import Placing
 from perdure.engine.poller import Poller
 from perdure.engine.queries import Queries, QueryTask
+from perdure.engine.revival import Revival
 from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
-from perdure.engine.transactions import StaleRun, Transactions, close_event_of
+from perdure.engine.transactions import Transactions, close_event_of
 from perdure.engine.updates import Updates
-from perdure.model.clock import Clock
-from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError
-from perdure.storage.contract import Committed, queue_key
+from perdure.storage.contract import queue_key
 
-logger = logging.getLogger("perdure.engine")
-
-T = TypeVar("T")
 _HandedOver: TypeAlias = StartedWorkflowTask | QueryTask | NexusTask | PollWorkflowTaskQueueResponse | PollNexusTaskQueueResponse
 
-RETRY_SECONDS = 0.5
-"""Between two attempts to read a run that has to be read."""
 BACKLOG_READ_MAX = 1000
 """Ready tasks read from the storage at a time."""
 
@@ -75,11 +63,9 @@ BACKLOG_READ_MAX = 1000
 class Dispatch:
     """The effects of transactions."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns) -> None:
-        self._clock = clock
+    def __init__(self, background: Background, runs: LiveRuns) -> None:
+        self._background = background
         self._runs = runs
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
         self.on_closed: Callable[[Run], None] = lambda run: None
         """Hears of each run with search attributes that has closed, durably,"""
         self.watched: Collection[str] = ()
@@ -95,6 +81,7 @@ class Dispatch:
         deliveries: Deliveries,
         updates: Updates,
         placing: Placing,
+        revival: Revival,
     ) -> None:
         """The parts that this one works with; they know it too, so it is made before them."""
         self.transactions = transactions
@@ -105,6 +92,7 @@ class Dispatch:
         self.deliveries = deliveries
         self.updates = updates
         self.placing = placing
+        self._revival = revival
 
     # What became durable.
 
@@ -163,7 +151,7 @@ class Dispatch:
 
     def _hand_over_activity(self, run_id: str, effect: ActivityStarted) -> None:
         if not effect.reservation.deliver(effect.task.response):  # type: ignore[attr-defined]
-            self.spawn(self._unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt))
+            self._background.spawn(self._revival.unstart(run_id, effect.task.scheduled_event_id, effect.task.attempt))
 
     def _adopt(self, task: StartedWorkflowTask, poller: Poller) -> None:
         queue = poller.queue
@@ -181,7 +169,7 @@ class Dispatch:
         """A poll was cancelled when its answer had come: the task goes to another, or is ready again."""
         if isinstance(response, PollActivityTaskQueueResponse):
             token = decode_token(response.task_token, ACTIVITY)
-            self.spawn(self._unstart(token.run_id, token.scheduled_event_id, token.attempt))
+            self._background.spawn(self._revival.unstart(token.run_id, token.scheduled_event_id, token.attempt))
         elif response is not None:
             normal = queue.key if queue.normal_name is None or queue.has_poller() else queue.key._replace(name=queue.normal_name)
             self.matching.adopt(response, normal)
@@ -197,7 +185,7 @@ class Dispatch:
         if poller.future.done():
             return False
         if task.events is None:
-            self.spawn(self._hand_over_read(task, poller))
+            self._background.spawn(self._hand_over_read(task, poller))
         else:
             self._deliver(task, task.events, poller)
         return True
@@ -211,11 +199,11 @@ class Dispatch:
         if poller.queue.normal_name is not None:
             poller.deliver(task.response)
         else:
-            self.spawn(self._hand_over_query_read(task, poller))
+            self._background.spawn(self._hand_over_query_read(task, poller))
         return True
 
     async def _hand_over_query_read(self, task: QueryTask, poller: Poller) -> None:
-        events = await self._persist(lambda: self.history.events(task.run_id, 1, task.last_event_id))
+        events = await self._background.persist(lambda: self.history.events(task.run_id, 1, task.last_event_id))
         if events is None or task.answer.done():
             poller.release()
             return
@@ -225,7 +213,7 @@ class Dispatch:
             self.matching.adopt(task, poller.queue.key)
 
     async def _hand_over_read(self, task: StartedWorkflowTask, poller: Poller) -> None:
-        events = await self._persist(lambda: self.history.events(task.run_id, task.first_event_id, task.last_event_id))
+        events = await self._background.persist(lambda: self.history.events(task.run_id, task.first_event_id, task.last_event_id))
         if events is None:
             return
         if poller.future.done():
@@ -253,12 +241,12 @@ class Dispatch:
         """A poller and a ready task have met."""
         live = self._runs.get(task.run_id)
         if live is None:
-            self.spawn(self._load_and_start(queue, task, poller))
+            self._background.spawn(self._load_and_start(queue, task, poller))
         else:
             self._start(live, queue, task, poller)
 
     async def _load_and_start(self, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
-        live = await self._persist(lambda: self._runs.load(task.run_id))
+        live = await self._background.persist(lambda: self._runs.load(task.run_id))
         if live is None:
             poller.release()
         else:
@@ -287,11 +275,11 @@ class Dispatch:
 
     def read_overflow(self, queue: TaskQueue) -> None:
         """Reads ready tasks that did not fit into memory."""
-        self.spawn(self._read_overflow(queue))
+        self._background.spawn(self._read_overflow(queue))
 
     async def _read_overflow(self, queue: TaskQueue) -> None:
         namespace = queue.key.namespace if queue.normal_name is None else queue.key.namespace + STICKY_MARK
-        found = await self._persist(
+        found = await self._background.persist(
             lambda: self._runs.waiting(
                 queue_key(namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
             )
@@ -309,12 +297,12 @@ class Dispatch:
         """Applies a request of the engine's own to a run, loading it if need be; what no longer fits is dropped."""
         live = self._runs.get(run_id)
         if live is None:
-            self.spawn(self._load_and_request(run_id, request))
+            self._background.spawn(self._load_and_request(run_id, request))
         else:
             self.request_live(live, request)
 
     async def _load_and_request(self, run_id: str, request: Any) -> None:
-        live = await self._persist(lambda: self._runs.load(run_id))
+        live = await self._background.persist(lambda: self._runs.load(run_id))
         if live is not None:
             self.request_live(live, request)
 
@@ -329,52 +317,6 @@ class Dispatch:
                 self.deliveries.take_up(live)
             self.timers.set(live.run.run_id, live.run.next_due())
 
-    # What did not become durable.
-
-    def on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
-        """Takes back what a transaction that failed had promised, and reads the run again."""
-        started: list[_Start] = []
-        if outcome is not None:
-            for effect in outcome.effects:
-                if isinstance(effect, (ActivityStarted, WorkflowTaskStarted)):
-                    request_id = INLINE_REQUEST if effect.reservation is None else effect.reservation.request_id
-                    if answer is Committed.UNKNOWN:
-                        started.append(_Start(effect.task, request_id))
-                    if effect.reservation is not None:
-                        effect.reservation.release()
-            if answer is Committed.UNKNOWN and isinstance(outcome.reply, RespondWorkflowTaskCompletedResponse):
-                started += _eager_starts(live, outcome.reply)
-        never_was = not live.durable_version and answer is not Committed.UNKNOWN
-        if not self._closed and not never_was:
-            self.spawn(self._revive(live.run.run_id, started))
-
-    async def _revive(self, run_id: str, started: list[_Start]) -> None:
-        await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
-        live = await self._persist(lambda: self._runs.load(run_id))
-        if live is None:
-            return
-        self.history.look_again(run_id)
-        for task, request_id in started:
-            # It may have been written after all: then it is a start that no worker ever saw.
-            if isinstance(task, StartedActivity):
-                self.spawn(self._unstart(run_id, task.scheduled_event_id, task.attempt, request_id))
-            elif _is_held(live, task, request_id):
-                self.matching.adopt(task.full(), QueueKey(TaskKind.WORKFLOW, task.namespace, task.queue))
-        self.offer(live)
-
-    async def _unstart(self, run_id: str, scheduled_event_id: int, attempt: int, request_id: str = "") -> None:
-        """Takes the start of an attempt back that no worker has; again until it is durable, for nobody else would miss it in time."""
-        while (live := await self._persist(lambda: self._runs.load(run_id))) is not None:
-            activity = live.run.activities.get(scheduled_event_id)
-            if activity is None or activity.attempt != attempt or activity.request_id != (request_id or activity.request_id):
-                return
-            request_id = activity.request_id
-            try:
-                await self.transactions.run(live, UnstartActivity(scheduled_event_id, attempt))
-                return
-            except (RpcError, StaleRun):
-                await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
-
     def offer(self, live: LiveRun) -> None:
         """Offers everything that a run waits for."""
         run = live.run
@@ -388,59 +330,3 @@ class Dispatch:
             if activity.state == READY:
                 self.placing.place(run, TaskKind.ACTIVITY, ReadyTask(run.run_id, activity.scheduled_event_id))
         self.timers.set(run.run_id, run.next_due())
-
-    async def _persist(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Reads until the storage answers; None if the engine closes first, or there is nothing."""
-        while not self._closed:
-            try:
-                return await read()
-            except StorageError:
-                logger.exception("The storage could not be read; trying again in %s s", RETRY_SECONDS)
-                await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * 1e9))
-            except RpcError:
-                return None
-        return None
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Runs something in the background, for as long as the engine is open."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("A task of the engine failed", exc_info=task.exception())
-
-    async def close(self) -> None:
-        """Ends what runs in the background."""
-        self._closed = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-class _Start(NamedTuple):
-    """A start that may have been written, and by what it is known: no other start has this request id."""
-
-    task: StartedActivity | StartedWorkflowTask
-    request_id: str
-
-
-def _eager_starts(live: LiveRun, reply: RespondWorkflowTaskCompletedResponse) -> list[_Start]:
-    """The activities that were started for a reply which nobody gets."""
-    started: list[_Start] = []
-    for task in reply.activity_tasks:
-        scheduled_event_id = decode_token(task.task_token, ACTIVITY).scheduled_event_id
-        activity = live.run.activities.get(scheduled_event_id)
-        if activity is not None:
-            started.append(_Start(StartedActivity(scheduled_event_id, task.attempt, task), activity.request_id))
-    return started
-
-
-def _is_held(live: LiveRun, started: StartedWorkflowTask, request_id: str) -> bool:
-    """Whether a run's workflow task is the one that was started there."""
-    task = live.run.task
-    if task is None or task.started_time != started.started_time:
-        return False
-    return (task.request_id, task.started_event_id, task.attempt) == (request_id, started.started_event_id, started.attempt)

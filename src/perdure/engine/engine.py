@@ -18,6 +18,7 @@ from typing import Any
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest
 
+from perdure.engine.background import Background
 from perdure.engine.batches import Batches
 from perdure.engine.committer import Committer
 from perdure.engine.core import Outcome, Run, StickyUnavailable, TaskKind
@@ -43,6 +44,7 @@ from perdure.engine.recovery import recover
 from perdure.engine.rerouting import Rerouting
 from perdure.engine.resets import Resets
 from perdure.engine.retention import Retention
+from perdure.engine.revival import Revival
 from perdure.engine.schedules import Schedules
 from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
@@ -76,7 +78,8 @@ class Engine:
         self.namespaces = Namespaces(self.records)
         self.deployments = Deployments(self.records, clock)
         self.endpoints = Endpoints(self.records, self.namespaces, clock)
-        self.dispatch = Dispatch(clock, self.runs)
+        self.background = Background(clock)
+        self.dispatch = Dispatch(self.background, self.runs)
         self._environment = environment = Environment(clock, incarnation, self.namespaces, self.deployments, self.endpoints.id_of)
         self.transactions = Transactions(
             environment, self.committer, self.runs, self.dispatch.on_durable, self.dispatch.on_unrecorded, self._on_failed
@@ -87,7 +90,7 @@ class Engine:
         self.queue_configs = TaskQueueConfigs(self.records, self.matching, clock)
         self.placing.weights = self.queue_configs.weights
         self.workers = Workers(clock)
-        self.rerouting = Rerouting(self.placing, self.matching, self.runs, self.dispatch)
+        self.rerouting = Rerouting(self.placing, self.matching, self.runs, self.background)
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
@@ -99,9 +102,9 @@ class Engine:
         self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
         self.operations = Operations(clock, self.runs, self.transactions, self.endpoints, self.nexus_tasks, self.starts.start)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching, self.operations)
-        self.dispatch.connect(
-            self.transactions, self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing
-        )
+        self._revival = Revival(self.background, self.runs, self.transactions, self.history, self.matching, self.dispatch.offer)
+        parts = (self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing)
+        self.dispatch.connect(self.transactions, *parts, self._revival)
         self.record_timers = RecordTimers(clock, self.records)
         self.deletions = Deletions(self.runs, self.transactions, self.committer, self.records, self.record_timers, self.timers, clock)
         self.retention = Retention(clock, self.namespaces, self.reader, self.records, self.deletions)
@@ -122,7 +125,7 @@ class Engine:
     def _on_failed(self, live: LiveRun, outcome: Outcome | None, answer: Committed | None) -> None:
         self.queries.forget(live.run.run_id)
         self.updates.forget(live.run.run_id)
-        self.dispatch.on_failed(live, outcome, answer)
+        self._revival.on_failed(live, outcome, answer)
 
     def _forget_lost_worker(self, run: Run) -> None:
         """A run that was read may name a sticky queue whose worker is no more: its next workflow task goes to the normal queue at once."""
@@ -182,7 +185,7 @@ class Engine:
         await self.record_timers.close()
         await self.retention.close()
         await self.schedules.close()
-        await self.dispatch.close()
+        await self.background.close()
         await self.deliveries.close()
         await self.operations.close()
         await self.committer.settle()

@@ -46,7 +46,7 @@ async def recover(engine: Engine) -> None:
     for key, activities in await read(storage.waiting_queues):
         namespace, name = split_queue_key(key)
         if namespace.endswith(STICKY_MARK):
-            engine.dispatch.spawn(_leave_sticky_queue(engine, key))
+            engine.background.spawn(_leave_sticky_queue(engine, key))
         else:
             queue = engine.matching.queue(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, namespace, name))
             queue.overflowed = True

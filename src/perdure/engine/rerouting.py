@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from perdure.engine.background import Background
 from perdure.engine.core import TaskKind
 from perdure.engine.deployments import MARK
-from perdure.engine.dispatch import Dispatch
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, ReadyTask, TaskQueue
 from perdure.engine.placing import Placing
@@ -23,11 +23,11 @@ BATCH_MAX = 1000
 class Rerouting:
     """Brings waiting tasks to where they have to wait now."""
 
-    def __init__(self, placing: Placing, matching: Matching, runs: LiveRuns, dispatch: Dispatch) -> None:
+    def __init__(self, placing: Placing, matching: Matching, runs: LiveRuns, background: Background) -> None:
         self._placing = placing
         self._matching = matching
         self._runs = runs
-        self._dispatch = dispatch
+        self._background = background
         placing.deployments.on_routing = self.reroute
 
     def reroute(self, namespace: str, names: set[str]) -> None:
@@ -36,7 +36,7 @@ class Rerouting:
             key = queue.key
             concerned = key.namespace == namespace and queue.normal_name is None and key.name.partition(MARK)[0] in names
             if concerned and (queue.ready or queue.overflowed):
-                self._dispatch.spawn(self._empty(queue))
+                self._background.spawn(self._empty(queue))
 
     async def _empty(self, queue: TaskQueue) -> None:
         tasks, queue.ready = list(queue.ready), deque()
