@@ -11,6 +11,7 @@ from temporalio.api.errordetails.v1 import NamespaceAlreadyExistsFailure, Namesp
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     DeleteNamespaceRequest,
+    ListClustersRequest,
     ListSearchAttributesRequest,
     RemoveSearchAttributesRequest,
 )
@@ -195,8 +196,11 @@ async def test_the_cluster_has_an_id_that_stays(storage: WorkflowStorage) -> Non
     ids = set()
     for _ in range(2):
         engine = await open_engine(storage)
-        info = await engine.frontend(in_process=True).get_cluster_info(GetClusterInfoRequest())
+        service = engine.frontend(in_process=True)
+        info = await service.get_cluster_info(GetClusterInfoRequest())
         ids.add(info.cluster_id)
+        (only,) = (await service.list_clusters(ListClustersRequest())).clusters
+        assert (only.cluster_name, only.cluster_id, only.is_connection_enabled) == (info.cluster_name, info.cluster_id, True)
         assert info.persistence_store in ("memory", "sqlite")
         assert info.supported_clients["temporal-python"]
         await engine.close()

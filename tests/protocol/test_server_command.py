@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -151,6 +152,32 @@ async def test_the_sdk_starts_it_as_its_dev_server(tmp_path: Path) -> None:
         async with Worker(environment.client, task_queue=queue, activities=[step], workflows=[Steps]):
             handle = await environment.client.start_workflow(Steps.run, 1, id="w", task_queue=queue, start_signal="proceed")
             assert await handle.result() == 4
+
+
+async def test_every_option_of_temporals_dev_server_is_taken(start: Start) -> None:
+    """Those that mean nothing here too: scripts and SDKs pass them on. Two ports of HTTP, as there."""
+    ui, also_ui = (
+        ["--ui-port", "0", "--ui-ip", "localhost", "--ui-public-path", "/ui"],
+        ["--ui-asset-path", ".", "--ui-codec-endpoint", "http://x"],
+    )
+    rest = ["--log-config", "--ui-disable-news-fetch", "--sqlite-pragma", "a=1", "--sqlite-pragma", "b=2", "--metrics-port", "0"]
+    own = ["-p", "0", "-n", "orders", "-f", "dev.db", "--ip", "localhost", "--log-format", "json", "--log-level", "error"]
+    _, address = await start("start-dev", *ui, *also_ui, *rest, *own, "--http-port", str(free_port()))
+    client = await Client.connect(address, namespace="orders")
+    assert await client.service_client.check_health()
+
+
+async def test_headless_still_serves_http_where_it_is_asked_to(start: Start) -> None:
+    port = free_port()
+    await start("start-dev", "--port", "0", "--headless", "--http-port", str(port))
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 async def test_an_open_door_needs_a_word() -> None:

@@ -35,8 +35,8 @@ class Serving:
 
     url: str
     options: ServerOptions
-    http_port: int | None
-    """Of the HTTP gateway; None: without it."""
+    http_ports: tuple[int, ...]
+    """Of the HTTP gateway."""
     namespaces: tuple[str, ...]
     search_attributes: tuple[tuple[str, str], ...]
     dynamic_config: tuple[str, ...]
@@ -82,7 +82,7 @@ def server(
     from perdure.server import ServerOptions
 
     options = ServerOptions(host=host, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
-    _serve(Serving(engine_url(engine), options, _http_port(http_port, port), _with_default(namespaces), (), dynamic_config))
+    _serve(Serving(engine_url(engine), options, (_http_port(http_port, port),), _with_default(namespaces), (), dynamic_config))
 
 
 @server.command("start-dev")
@@ -90,11 +90,12 @@ def server(
 @click.option("--port", "-p", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="For gRPC; 0: a free one.")
 @click.option("--db-filename", "-f", metavar="FILE", help="A SQLite file to keep everything in. Default: nothing is kept.")
 @_namespace_option
-@click.option("--headless", is_flag=True, help="Without dashboard and HTTP.")
-@click.option("--http-port", type=click.IntRange(0, 65535), help="For HTTP; 0: a free one.")
-@click.option("--ui-port", type=click.IntRange(0, 65535), help="For the dashboard, which is served with HTTP.")
+@click.option("--headless", is_flag=True, help="Without dashboard; HTTP only if it is given a port.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="For HTTP on another port than the dashboard's; 0: a free one.")
+@click.option("--ui-port", type=click.IntRange(0, 65535), help="For the dashboard and HTTP; 0: a free one.  [default: --port and 1000]")
 @click.option("--ui-ip", "--ui-asset-path", "--ui-public-path", "--ui-codec-endpoint", "unused", expose_value=False, hidden=True)
-@click.option("--metrics-port", "--sqlite-pragma", "--log-config", "unused_too", expose_value=False, hidden=True)
+@click.option("--metrics-port", "--sqlite-pragma", "unused_too", multiple=True, expose_value=False, hidden=True)
+@click.option("--ui-disable-news-fetch", "--log-config", "unused_flags", is_flag=True, expose_value=False, hidden=True)
 @click.option("--search-attribute", "search_attributes", multiple=True, metavar="NAME=TYPE", help="A search attribute to have; repeatable.")
 @click.option("--time-skipping", is_flag=True, help="Serve TestService: time passes at once when nobody has anything to do.")
 @_dynamic_config_option
@@ -121,7 +122,8 @@ def start_dev(
     from perdure.server import ServerOptions
 
     _log_to_stderr(_LEVELS[log_level], as_json=log_format == "json")
-    web = None if headless else _http_port(http_port if ui_port is None else ui_port, port)
+    dashboard = None if headless else _http_port(ui_port, port)
+    web = tuple(dict.fromkeys(each for each in (dashboard, http_port) if each is not None))
     url = f"sqlite:///{db_filename}" if db_filename else "memory://"
     options = ServerOptions(host=ip, port=port, allow_unauthenticated_bind=allow_unauthenticated_bind)
     attributes = tuple(_split(text, "--search-attribute") for text in search_attributes)
@@ -186,10 +188,10 @@ async def _serve_until_stopped(serving: Serving) -> None:
         await served.start()
         web = await _serve_http(serving, owned.engine.frontend(in_process=False))
         with stop_signals(stopped.set):
-            also = f", HTTP on {web.address}" if web is not None else ""
+            also = f", HTTP on {' and '.join(each.address for each in web)}" if web else ""
             click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}; Ctrl-C stops it")
             await stopped.wait()
-            await asyncio.gather(served.stop(), *([web.stop()] if web is not None else []))
+            await asyncio.gather(served.stop(), *(each.stop() for each in web))
     finally:
         await owned.close()
 
@@ -209,14 +211,16 @@ async def _add_search_attributes(service: WorkflowService, serving: Serving) -> 
             await service.add_search_attributes(request)
 
 
-async def _serve_http(serving: Serving, service: WorkflowService) -> HttpServer | None:
-    """The gateway, on the host of the gRPC port; None without it."""
-    if serving.http_port is None:
-        return None
+async def _serve_http(serving: Serving, service: WorkflowService) -> list[HttpServer]:
+    """The gateway, on the host of the gRPC port."""
+    if not serving.http_ports:
+        return []
     from perdure.server.server import is_loopback
     from perdure.web import Gateway, HttpServer
 
     host = serving.options.host
-    web = HttpServer(Gateway(service, allowed_hosts=_LOCAL_NAMES | {host} if is_loopback(host) else None), host, serving.http_port)
-    await web.start()
-    return web
+    gateway = Gateway(service, allowed_hosts=_LOCAL_NAMES | {host} if is_loopback(host) else None)
+    serving_it = [HttpServer(gateway, host, port) for port in serving.http_ports]
+    for each in serving_it:
+        await each.start()
+    return serving_it

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from temporalio.api.namespace.v1 import NamespaceInfo
+from temporalio.api.operatorservice.v1 import ListClustersRequest, ListClustersResponse
 from temporalio.api.workflowservice.v1 import (
     GetClusterInfoRequest,
     GetClusterInfoResponse,
@@ -21,6 +22,9 @@ from perdure.model.ids import uuid4_text
 SERVER_VERSION: Final = "1.32.0"
 """Of Temporal's server, whose behaviour this engine follows."""
 
+CLUSTER: Final = "active"
+INITIAL_FAILOVER_VERSION: Final = 1
+SHARDS: Final = 1
 _SDKS: Final = ("cli", "dotnet", "go", "java", "php", "python", "ruby", "server", "typescript")
 SUPPORTED_CLIENTS: Final = {"temporal-ui": "<3.0.0", **{f"temporal-{name}": "<2.0.0" for name in _SDKS}}
 
@@ -75,12 +79,27 @@ class SystemCalls(Calls):
         """Which server this is, and what it keeps things in."""
         store = self.engine.storage.url.partition(":")[0]
         response = GetClusterInfoResponse(
-            server_version=SERVER_VERSION, cluster_id=await _cluster_id(self.engine.records), cluster_name="active"
+            server_version=SERVER_VERSION, cluster_id=await _cluster_id(self.engine.records), cluster_name=CLUSTER
         )
         response.supported_clients.update(SUPPORTED_CLIENTS)
         response.version_info.current.version = SERVER_VERSION
-        response.history_shard_count = 1
+        response.history_shard_count = SHARDS
         response.persistence_store = response.visibility_store = store
-        response.initial_failover_version = 1
+        response.initial_failover_version = INITIAL_FAILOVER_VERSION
         response.failover_version_increment = 10
+        return response
+
+    @rpc
+    async def list_clusters(self, request: ListClustersRequest) -> ListClustersResponse:
+        """This one: there is no replication between clusters."""
+        response = ListClustersResponse()
+        cluster_id = await _cluster_id(self.engine.records)
+        response.clusters.add(
+            cluster_name=CLUSTER,
+            cluster_id=cluster_id,
+            initial_failover_version=INITIAL_FAILOVER_VERSION,
+            history_shard_count=SHARDS,
+            is_connection_enabled=True,
+            is_replication_enabled=False,
+        )
         return response
