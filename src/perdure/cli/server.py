@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ import click
 from perdure.cli.options import debug_option, engine_option
 
 if TYPE_CHECKING:
-    from perdure.server import ServerOptions
+    from perdure.engine.engine import Engine
+    from perdure.server import ServerOptions, SkippingClock
+    from perdure.service.connect import Opened
     from perdure.service.contract import WorkflowService
     from perdure.web import HttpServer
 
@@ -172,28 +174,42 @@ def _serve(serving: Serving) -> None:
 async def _serve_until_stopped(serving: Serving) -> None:
     import asyncio
 
+    from perdure.engine.engine import Engine
     from perdure.server import Server, SkippingClock
     from perdure.server.dynamic_config import settings_from
-    from perdure.service.connect import open_own_engine
     from perdure.worker.stop_signals import stop_signals
 
     stopped = asyncio.Event()
     settings = settings_from(serving.dynamic_config)
     clock = SkippingClock() if serving.time_skipping else None
-    owned = await open_own_engine(serving.url, clock=clock, namespaces=serving.namespaces)
+    opened = await _open(serving, clock, lambda engine: engine.configure(settings))
+    joined = "" if isinstance(opened.served, Engine) else ", which another process has open"
+    if joined and serving.dynamic_config:
+        click.echo("perdure server: dynamic config is in force once this process has the engine; until then the other's is", err=True)
     try:
-        owned.engine.configure(settings)
-        await _add_search_attributes(owned.engine.frontend(in_process=True), serving)
-        served = Server(owned.engine, serving.options)
+        await _add_search_attributes(opened.served.frontend(in_process=True), serving)
+        served = Server(opened.served, serving.options)
         await served.start()
-        web = await _serve_http(serving, owned.engine.frontend(in_process=False))
+        web = await _serve_http(serving, opened.served.frontend(in_process=False))
         with stop_signals(stopped.set):
             also = f", HTTP on {' and '.join(each.address for each in web)}" if web else ""
-            click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}; Ctrl-C stops it")
+            click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}{joined}; Ctrl-C stops it")
             await stopped.wait()
             await asyncio.gather(served.stop(), *(each.stop() for each in web))
     finally:
-        await owned.close()
+        await opened.close()
+
+
+async def _open(serving: Serving, clock: SkippingClock | None, configure: Callable[[Engine], None]) -> Opened:
+    from perdure.model.errors import StorageLocked
+    from perdure.service.connect import open_to_serve
+
+    try:
+        return await open_to_serve(serving.url, clock=clock, namespaces=serving.namespaces, configure=configure)
+    except StorageLocked as error:
+        if clock is None:
+            raise
+        raise StorageLocked(f"{error} Time can be skipped only for an engine in this very process; use another file, or none.") from error
 
 
 async def _add_search_attributes(service: WorkflowService, serving: Serving) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from grpc import aio
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
@@ -22,6 +23,7 @@ from perdure.server.admission import REQUEST_BYTES_MAX, Admission
 from perdure.server.forwarding import Forwarding
 from perdure.server.skipping_clock import SkippingClock
 from perdure.server.time_skipping import TimeSkipping
+from perdure.service.contract import WorkflowService
 
 GRACE_SECONDS = 5.0
 """What calls that are under way get to finish when the server ends."""
@@ -53,13 +55,25 @@ class ServerOptions:
             )
 
 
+class Served(Protocol):
+    """What a server serves: an engine, or a file whose engine may be in another process."""
+
+    def frontend(self, *, in_process: bool) -> WorkflowService:
+        """The service, for callers who die with this process or not."""
+        ...
+
+    def end_waits(self) -> None:
+        """Answers every poll and every wait for news, and later ones at once; everything else goes on."""
+        ...
+
+
 class Server:
     """Serves an engine, which it does not own. `start`, then `stop`; neither twice."""
 
-    def __init__(self, engine: Engine, options: ServerOptions) -> None:
-        """An engine whose clock is a `SkippingClock` gets the `TestService` as well."""
+    def __init__(self, engine: Served, options: ServerOptions) -> None:
+        """An engine of this process whose clock is a `SkippingClock` gets the `TestService` as well."""
         self._engine = engine
-        self._skipping = TimeSkipping(engine, engine.clock) if isinstance(engine.clock, SkippingClock) else None
+        self._skipping = _skipping(engine)
         self._options = options
         self._serving = False
         self._grpc = aio.server(options=_channel_options())
@@ -112,6 +126,12 @@ class Server:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         self._engine.end_waits()
         await stopping
+
+
+def _skipping(served: Served) -> TimeSkipping | None:
+    if isinstance(served, Engine) and isinstance(served.clock, SkippingClock):
+        return TimeSkipping(served, served.clock)
+    return None
 
 
 def is_loopback(host: str) -> bool:

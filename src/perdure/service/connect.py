@@ -11,27 +11,32 @@ import asyncio
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakKeyDictionary
 
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+
 from perdure.model.clock import Clock
 from perdure.model.errors import UnknownEngine
+from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 
 if TYPE_CHECKING:
     from perdure.engine import Engine
+    from perdure.service.local.shared_file import SharedFile
 
 __all__ = [
     "DEFAULT_URL",
     "ENGINE_VARIABLE",
     "Connection",
-    "Owned",
+    "Opened",
     "check_engine_url",
     "connect",
     "engine_url",
     "namespace_of",
-    "open_own_engine",
+    "open_to_serve",
 ]
 
 DEFAULT_URL = "sqlite:///perdure.db"
@@ -39,6 +44,8 @@ ENGINE_VARIABLE = "PERDURE_ENGINE"
 SCHEMES = ("sqlite", "memory")
 REMOTE = ("perdure://", "temporal://")
 """Servers, over gRPC."""
+RETENTION = timedelta(days=36_500)
+"""Of namespaces that are made through an engine elsewhere: what lies nearest to for ever (see `engine.namespaces`)."""
 
 
 class Connection:
@@ -60,10 +67,11 @@ class Connection:
         return f"<Connection {self.url}{' closed' if self._closed else ''}>"
 
 
-class Owned(NamedTuple):
-    """An engine, and how to close it with all that hangs on it."""
+class Opened(NamedTuple):
+    """What a server serves, and how to close it with all that hangs on it."""
 
-    engine: Engine
+    served: Engine | SharedFile
+    """The engine, or the file that another process has open (as long as it has)."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -200,30 +208,67 @@ def _file_url(wrong: str) -> str:
     return f"sqlite:///{path.lstrip('/')}" if meant and path else DEFAULT_URL
 
 
-async def open_own_engine(url: str, *, clock: Clock | None = None, namespaces: Sequence[str] = ("default",)) -> Owned:
-    """The engine that `url` names, shared with no other connection of this event loop: for who serves it to others, and closes it.
+async def open_to_serve(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    namespaces: Sequence[str] = ("default",),
+    configure: Callable[[Engine], None] = lambda engine: None,
+) -> Opened:
+    """What `url` names, shared with no other connection of this event loop: for who serves it to others, and closes it.
+
+    A file that another process has open is joined, unless there is a clock to go by: an engine in this process has to. `configure` sees
+    such an engine before anybody else does.
 
     Raises:
         UnknownEngine: the URL names no engine.
-        StorageError: the storage cannot be opened (StorageLocked: somebody has it open).
+        StorageError: the storage cannot be opened (StorageLocked: somebody has it open and cannot be joined; the message says why).
     """
     _key(url)
-    opened = await _open(url, clock, namespaces, own=True)
-    assert opened.engine is not None
-    return Owned(opened.engine, opened.close)
+    opened = await _open(url, clock, namespaces, configure, own=clock is not None)
+    if opened.engine is not None:
+        return Opened(opened.engine, opened.close)
+    file = cast("SharedFile", opened)
+    try:
+        await _have_namespaces(file.service(), namespaces)
+    except BaseException:
+        await file.close()
+        raise
+    return Opened(file, file.close)
 
 
-async def _open(url: str, clock: Clock | None, namespaces: Sequence[str] = ("default",), *, own: bool = False) -> _Opened:
+async def _have_namespaces(service: WorkflowService, names: Sequence[str]) -> None:
+    """As an engine does that opens: makes those that are missing."""
+    for name in names:
+        request = RegisterNamespaceRequest(namespace=name)
+        request.workflow_execution_retention_period.FromTimedelta(RETENTION)
+        try:
+            await service.register_namespace(request)
+        except RpcError as error:
+            if error.code is not StatusCode.ALREADY_EXISTS:
+                raise
+
+
+async def _open(
+    url: str,
+    clock: Clock | None,
+    namespaces: Sequence[str] = ("default",),
+    configure: Callable[[Engine], None] = lambda engine: None,
+    *,
+    own: bool = False,
+) -> _Opened:
     # Imported here, so that a program that never connects does not load the engine.
     from perdure.storage import MemoryStorage
 
     if url.startswith("memory://"):
         from perdure.engine import open_engine
 
-        return _InMemory(await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces))
+        engine = await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces)
+        configure(engine)
+        return _InMemory(engine)
     from perdure.service.local.shared_file import SharedFile
 
     check_engine_url(url)
-    file = SharedFile(_path(url), clock, namespaces)
+    file = SharedFile(_path(url), clock, namespaces, configure)
     await file.open(own=own)
     return file

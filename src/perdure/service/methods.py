@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from perdure.service.contract import WorkflowService
 
-__all__ = ["Method", "is_repeatable", "method_named", "method_names", "service_of"]
+__all__ = ["Method", "is_repeatable", "is_wait", "method_named", "method_names", "service_of"]
 
 READS = ("poll_", "get_", "list_", "describe_", "count_", "query_", "scan_")
 """What these begin the name of changes nothing (a poll that nobody hears has its task taken back)."""
@@ -47,6 +47,11 @@ def is_repeatable(name: str, request: Any) -> bool:
     if "request_id" in request.DESCRIPTOR.fields_by_name:
         return bool(request.request_id)
     return name == "update_workflow_execution" and bool(request.request.meta.update_id)
+
+
+def is_wait(name: str, request: Any) -> bool:
+    """Whether a call lasts until there is something to say, or its time is over."""
+    return name.startswith("poll_") or (name == "get_workflow_execution_history" and request.wait_new_event)
 
 
 def service_of(call: Callable[[str, Any], Awaitable[Any]], *, in_process: bool, shown: str) -> WorkflowService:

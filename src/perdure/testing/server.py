@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from perdure.engine.settings import EngineSettings
 from perdure.model.clock import Clock
 from perdure.server import Server, ServerOptions, SkippingClock
-from perdure.service.connect import open_own_engine
+from perdure.service.connect import open_to_serve
 
 __all__ = ["server"]
 
@@ -38,15 +38,14 @@ async def server(
     """
     if time_skipping and clock is None:
         clock = SkippingClock()
-    owned = await open_own_engine(url, clock=clock, namespaces=namespaces)
+    in_force = settings or EngineSettings()
+    opened = await open_to_serve(url, clock=clock, namespaces=namespaces, configure=lambda engine: engine.configure(in_force))
     try:
-        if settings is not None:
-            owned.engine.configure(settings)
-        served = Server(owned.engine, ServerOptions(port=port))
+        served = Server(opened.served, ServerOptions(port=port))
         await served.start()
         try:
             yield served.address
         finally:
             await served.stop(GRACE_SECONDS)
     finally:
-        await owned.close()
+        await opened.close()

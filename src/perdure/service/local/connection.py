@@ -12,9 +12,11 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 
+from perdure.model.callers import sees_unrecorded
+from perdure.model.patience import seconds_left
 from perdure.model.rpc import internal, resource_exhausted
 from perdure.service.local.address import Address
-from perdure.service.local.frames import FRAME_BYTES_MAX, BrokenPeer, Frame, FrameSocket, Kind, call_body, error_of
+from perdure.service.local.frames import FRAME_BYTES_MAX, Asking, BrokenPeer, Frame, FrameSocket, Kind, call_body, error_of
 from perdure.service.local.greeting import HANDSHAKE_SECONDS, OTHER_PROTOCOL, WIRE_VERSION, Greeting, Refusal
 from perdure.service.methods import method_named
 
@@ -46,8 +48,7 @@ class LocalConnection:
         self.ended = asyncio.Event()
         self.address = address
         self._frames = frames
-        self._calls: dict[int, asyncio.Future[bytes]] = {}
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._calls: dict[int, asyncio.Future[Frame]] = {}
         self._last_number = 0
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -63,7 +64,7 @@ class LocalConnection:
         """
         method = method_named(name)
         assert method is not None
-        body = call_body(name, request.SerializeToString())
+        body = call_body(name, request.SerializeToString(), Asking(seconds_left.get(), sees_unrecorded.get()))
         if len(body) > FRAME_BYTES_MAX:
             raise resource_exhausted(
                 f"the request has {len(body)} bytes, and {FRAME_BYTES_MAX} are allowed",
@@ -72,16 +73,20 @@ class LocalConnection:
         if self.ended.is_set():
             raise OwnerLost(begun=False)
         number = self._last_number = (self._last_number + 1) % _NUMBERS
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
         self._frames.send(Kind.CALL, number, body)
         try:
-            data = await answer
-        finally:
-            if self._calls.pop(number, None) is not None:  # nobody waits for the answer any more
-                self._frames.send(Kind.CANCEL, number)
+            frame = await answer
+        except asyncio.CancelledError:  # perhaps with a task in hand, which is given back
+            self._calls.pop(number, None)
+            self._frames.send(Kind.CANCEL, number)
+            raise
+        if frame.kind == Kind.TASK and not self._frames.send(Kind.TAKEN, number):
+            # That the task is here has to be out before it begins: else it might be taken back, should this process die, and begin again.
+            await self._frames.room(0)
         try:
-            return method.response.FromString(data)
+            return method.response.FromString(frame.body)
         except DecodeError as error:
             raise internal(f"the answer of {name} cannot be read: {error}") from None
 
@@ -104,10 +109,8 @@ class LocalConnection:
             return
         if answer.done():  # cancelled a moment ago
             self._frames.send(Kind.CANCEL, frame.number)
-        elif frame.kind == Kind.REPLY:
-            answer.set_result(frame.body)
-        elif frame.kind == Kind.TASK:
-            self._take_task(frame, answer)
+        elif frame.kind in (Kind.REPLY, Kind.TASK):
+            answer.set_result(frame)
         elif frame.kind == Kind.ERROR:
             answer.set_exception(error_of(frame.body))
         elif frame.kind == Kind.LATE:
@@ -115,25 +118,10 @@ class LocalConnection:
         else:
             raise BrokenPeer(f"a frame of kind {frame.kind}")
 
-    def _take_task(self, frame: Frame, answer: asyncio.Future[bytes]) -> None:
-        """Says that the task is here, and hands it over once that is out: were it the other way round, a task that has begun could be
-        taken back, should this process die, and begin again elsewhere."""
-        if self._frames.send(Kind.TAKEN, frame.number):
-            answer.set_result(frame.body)
-            return
-        task = asyncio.get_running_loop().create_task(self._deliver_later(frame, answer))
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
-
-    async def _deliver_later(self, frame: Frame, answer: asyncio.Future[bytes]) -> None:
-        await self._frames.room(0)
-        if not answer.done():
-            answer.set_result(frame.body)
-
     async def close(self) -> None:
         """Ends the connection, and what is being called over it."""
         self._reading.cancel()
-        await asyncio.wait((self._reading, *self._deliveries))
+        await asyncio.wait((self._reading,))
         await self._frames.close()
 
 

@@ -3,7 +3,7 @@
 A frame is a length (4 bytes), a kind (1), a call's number (4) and the rest; before the first one each side sends a byte, the version of all
 this. The joiner begins with HELLO, the owner answers WELCOME or REFUSED, and then:
 
-    joiner → owner   CALL    the RPC's name (1 byte of length before it) and its request, serialised
+    joiner → owner   CALL    the RPC's name (1 byte of length before it), who asks (`Asking`), and the request, serialised
                      CANCEL  the caller has gone: the call ends, a task that is on its way is taken back
                      TAKEN   the task has arrived, and is the joiner's from now on
     owner → joiner   REPLY   the response, serialised
@@ -38,6 +38,8 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 RECEIVED_AT_ONCE_BYTES = 256 * 1024
 _HEAD = Struct(">IBI")
 _LENGTH = Struct(">I")
+_ASKING = Struct(">f?")
+_FOR_EVER = float("inf")
 _NUMBERED = 5
 """Bytes of the head that the length counts."""
 
@@ -65,6 +67,16 @@ class Frame(NamedTuple):
     kind: int
     number: int
     body: bytes
+
+
+class Asking(NamedTuple):
+    """What an answer may depend on beside its request; what `seconds_left` and `sees_unrecorded` say where the call was made."""
+
+    seconds_left: float | None = None
+    sees_unrecorded: bool = False
+
+
+NOBODY = Asking()
 
 
 class BrokenPeer(Exception):
@@ -186,16 +198,21 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def call_body(name: str, request: bytes) -> bytes:
+def call_body(name: str, request: bytes, asking: Asking = NOBODY) -> bytes:
     """The rest of a CALL."""
     encoded = name.encode()
-    return bytes((len(encoded),)) + encoded + request
+    left = _FOR_EVER if asking.seconds_left is None else asking.seconds_left
+    return bytes((len(encoded),)) + encoded + _ASKING.pack(left, asking.sees_unrecorded) + request
 
 
-def split_call(body: bytes) -> tuple[str, bytes]:
-    """Name and request of a CALL."""
+def split_call(body: bytes) -> tuple[str, Asking, bytes]:
+    """Name, asker and request of a CALL; an empty name if it is none."""
     end = 1 + body[0] if body else 0
-    return body[1:end].decode("ascii", "replace"), body[end:]
+    start = end + _ASKING.size
+    if len(body) < start:
+        return "", NOBODY, b""
+    left, sees_unrecorded = _ASKING.unpack_from(body, end)
+    return body[1:end].decode("ascii", "replace"), Asking(None if left == _FOR_EVER else left, sees_unrecorded), body[start:]
 
 
 def error_body(error: RpcError) -> bytes:

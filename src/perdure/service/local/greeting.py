@@ -9,7 +9,7 @@ import hmac
 import json
 from typing import NamedTuple
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Of everything that is said over the socket; the first byte that each side sends."""
 HANDSHAKE_SECONDS = 10.0
 

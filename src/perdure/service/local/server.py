@@ -15,11 +15,13 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
 from temporalio.api.enums.v1 import ResourceExhaustedCause, TaskQueueKind
-from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest
 
+from perdure.model.callers import sees_unrecorded
+from perdure.model.patience import seconds_left
 from perdure.model.rpc import RpcError, internal, invalid_argument, resource_exhausted, unimplemented
 from perdure.service.local.address import Listener
-from perdure.service.local.frames import FRAME_BYTES_MAX, BrokenPeer, Frame, FrameSocket, Kind, error_body, split_call
+from perdure.service.local.frames import FRAME_BYTES_MAX, Asking, BrokenPeer, Frame, FrameSocket, Kind, error_body, split_call
 from perdure.service.local.greeting import HANDSHAKE_SECONDS, OTHER_PROTOCOL, WIRE_VERSION, Greeting, Refusal
 from perdure.service.methods import Method, method_named
 
@@ -32,7 +34,7 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """Answers that a session may leave unread; beyond, none of its calls are read until it has taken some."""
 LAST_WORDS_SECONDS = 1.0
 """What a closing owner waits for answers to leave."""
-_POLLS = (PollWorkflowTaskQueueRequest, PollActivityTaskQueueRequest)
+_POLLS = (PollWorkflowTaskQueueRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest)
 
 
 class Served(Protocol):
@@ -145,17 +147,17 @@ class _Session:
             self._frames.send(Kind.LATE, frame.number)
             return
         try:
-            method, request = self._parsed(frame.body)
+            method, asking, request = self._parsed(frame.body)
         except RpcError as error:
             self._frames.send(Kind.ERROR, frame.number, error_body(error))
             return
         if isinstance(request, PollWorkflowTaskQueueRequest) and request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY:
             self._sticky_queues.add((request.namespace, request.task_queue.name))
-        task = asyncio.get_running_loop().create_task(self._answer(frame.number, method, request))
+        task = asyncio.get_running_loop().create_task(self._answer(frame.number, method, asking, request))
         self._calls[frame.number] = task
 
-    def _parsed(self, body: bytes) -> tuple[Method, Message]:
-        name, data = split_call(body)
+    def _parsed(self, body: bytes) -> tuple[Method, Asking, Message]:
+        name, asking, data = split_call(body)
         method = method_named(name)
         if method is None or not hasattr(self._server.service, name):
             raise unimplemented(f"unknown method {name}")
@@ -165,11 +167,13 @@ class _Session:
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
             )
         try:
-            return method, method.request.FromString(data)
+            return method, asking, method.request.FromString(data)
         except DecodeError as error:
             raise invalid_argument(f"the request of {name} cannot be read: {error}") from None
 
-    async def _answer(self, number: int, method: Method, request: Message) -> None:
+    async def _answer(self, number: int, method: Method, asking: Asking, request: Message) -> None:
+        seconds_left.set(asking.seconds_left)
+        sees_unrecorded.set(asking.sees_unrecorded)
         try:
             response = await getattr(self._server.service, method.name)(request)
             self._reply(number, request, response)

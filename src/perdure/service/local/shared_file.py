@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError, StorageLocked
@@ -25,7 +26,7 @@ from perdure.service.local.address import OPENING, Address, listen
 from perdure.service.local.connection import LocalConnection, NotLetIn, OwnerLost, join
 from perdure.service.local.greeting import Greeting
 from perdure.service.local.server import LocalServer
-from perdure.service.methods import is_repeatable, service_of
+from perdure.service.methods import Method, is_repeatable, is_wait, method_named, service_of
 
 if TYPE_CHECKING:
     from perdure.engine import Engine
@@ -45,7 +46,14 @@ CALL_WAIT_SECONDS = 5.0
 class SharedFile:
     """`open`, then `service`; `close` at the end. Belongs to one event loop."""
 
-    def __init__(self, path: str, clock: Clock | None, namespaces: Sequence[str] = ("default",)) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: Clock | None,
+        namespaces: Sequence[str] = ("default",),
+        configure: Callable[[Engine], None] = lambda engine: None,
+    ) -> None:
+        """`configure` sees the engine before anybody else, once this is the owner."""
         self.path = path
         self.engine: Engine | None = None
         """While this is the owner."""
@@ -54,8 +62,10 @@ class SharedFile:
         self._greeting = _greeting()
         self._server: LocalServer | None = None
         self._owner: LocalConnection | None = None
-        self._frontend: WorkflowService | None = None
-        self._forwarding = service_of(self._call, in_process=False, shown=f"of {path}, joined")
+        self._configure = configure
+        self._waits: dict[asyncio.Task[Any], bool] = {}
+        """Calls that wait at the owner's; whether they have been told to end."""
+        self._waits_ended = False
         self._settled = asyncio.Event()
         """There is an owner that can be called, this process or another."""
         self._reason = "nobody has it open"
@@ -70,8 +80,26 @@ class SharedFile:
         return self._closing.is_set() or (self.engine is not None and self.engine.closed)
 
     def service(self) -> WorkflowService:
-        """For a new user: the engine's frontend if this is the owner, otherwise what forwards to it."""
-        return self._frontend or self._forwarding
+        """For a new user in this process."""
+        return self.frontend(in_process=True)
+
+    def frontend(self, *, in_process: bool) -> WorkflowService:
+        """The engine's frontend if this is the owner, otherwise what forwards to it.
+
+        `in_process` says whether its users die with this process; that counts where this process is the owner.
+        """
+        if self.engine is not None:
+            return self.engine.frontend(in_process=in_process)
+        return service_of(partial(self._call, in_process), in_process=False, shown=f"of {self.path}, joined")
+
+    def end_waits(self) -> None:
+        """Answers what waits for tasks or news, and later ones at once; everything else goes on."""
+        self._waits_ended = True
+        if self.engine is not None:
+            self.engine.end_waits()
+        for task in self._waits:
+            self._waits[task] = True
+            task.cancel()
 
     async def open(self, *, own: bool = False) -> None:
         """Owns or joins; only owns if told so.
@@ -112,10 +140,27 @@ class SharedFile:
 
     # --- calls of those who joined
 
-    async def _call(self, name: str, request: Any) -> Any:
+    async def _call(self, in_process: bool, name: str, request: Any) -> Any:
+        if not is_wait(name, request):
+            return await self._ask(in_process, name, request)
+        if self._waits_ended:
+            return _nothing(name)
+        task = asyncio.current_task()
+        assert task is not None
+        self._waits[task] = False
+        try:
+            return await self._ask(in_process, name, request)
+        except asyncio.CancelledError:
+            if not self._waits[task] or task.uncancel():
+                raise
+            return _nothing(name)
+        finally:
+            del self._waits[task]
+
+    async def _ask(self, in_process: bool, name: str, request: Any) -> Any:
         while True:
-            if self._frontend is not None:
-                return await getattr(self._frontend, name)(request)
+            if self.engine is not None:
+                return await getattr(self.engine.frontend(in_process=in_process), name)(request)
             owner = self._owner
             if owner is None:
                 await self._await_owner()
@@ -134,7 +179,7 @@ class SharedFile:
                 await self._settled.wait()
         except TimeoutError:
             raise unavailable(f"{self.path} has no owner that answers: {self._reason}") from None
-        if self._closing.is_set() and self._frontend is None:
+        if self._closing.is_set() and self.engine is None:
             raise unavailable("the connection is closed")
 
     def _forget(self, owner: LocalConnection) -> None:
@@ -201,7 +246,7 @@ class SharedFile:
         storage.announce(OPENING)
         engine = await open_engine(storage, clock=self._clock, namespaces=self._namespaces)
         self._server = _serve(engine, storage, self._greeting)
-        self._frontend = engine.frontend(in_process=True)
+        self._configure(engine)
         self.engine = engine
 
     async def _join(self, locked: StorageLocked) -> str:
@@ -234,6 +279,13 @@ def _serve(engine: Engine, storage: SQLiteStorage, greeting: Greeting) -> LocalS
         logger.warning("No other process can join this one on %s: %s", storage.path, error)
         return None
     return LocalServer(engine, engine.frontend(in_process=False), listener, greeting)
+
+
+def _nothing(name: str) -> Any:
+    """What a wait that has to end is answered: a poll with no task; whoever waits for news asks again."""
+    if name.endswith("_task_queue"):
+        return cast(Method, method_named(name)).response()
+    raise unavailable("the server is going down")
 
 
 def _named(pid: int) -> str:
