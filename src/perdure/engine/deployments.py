@@ -9,6 +9,7 @@ get wrong: what a task waits for may change while it waits, so it is routed agai
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from perdure.engine.core import Run, TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.versions import Version, version_of
 from perdure.engine.records import Conflict, Records
+from perdure.engine.version_states import new_version, rerouted
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, failed_precondition, not_found
+from perdure.storage.contract import RecordWrite
 
 KIND = "worker_deployment"
 KIND_VERSION = "worker_deployment_version"
@@ -68,6 +71,8 @@ class Deployments:
         self._clock = clock
         self._all: dict[tuple[str, str], Deployment] = {}
         self._pollers: dict[Polled, list[Version]] = {}
+        self._writing = asyncio.Lock()
+        """Of records: polls of a new version come at once, and while routing is changed."""
         self.active = False
         """There are any: only then anything is to be routed."""
         self.on_routing: Callable[[str, set[str]], None] = lambda namespace, queues: None
@@ -100,10 +105,12 @@ class Deployments:
         """The name of the queue that a version's worker polls in truth; the version is known, durably, when it returns."""
         known = self._pollers.get(Polled(namespace, queue, kind))
         while known is None or version not in known:
-            try:
-                await self._add(namespace, version, kind, queue)
-            except Conflict:
-                await self._reload(namespace, version)
+            async with self._writing:
+                if version not in self._pollers.get(Polled(namespace, queue, kind), ()):
+                    try:
+                        await self._add(namespace, version, kind, queue)
+                    except Conflict:
+                        await self._reload(namespace, version)
             known = self._pollers.get(Polled(namespace, queue, kind))
         return _queue_of(queue, version)
 
@@ -122,12 +129,11 @@ class Deployments:
             written = await self._records.put(KIND, namespace, version.deployment, info.SerializeToString(), expected_version=0)
             deployment = self._all.setdefault((namespace, version.deployment), Deployment(info, written))
         known = deployment.versions.get(version.build_id)
-        found = WorkerDeploymentVersionInfo()
         if known is None:
-            found.version, found.deployment_name = str(version), version.deployment
-            found.deployment_version.CopyFrom(version.message())
-            set_ns(found.create_time, self._clock.now())
+            found = new_version(version, self._clock.now())
+            rerouted(found, RoutingConfig(), deployment.routing, self._clock.now())
         else:
+            found = WorkerDeploymentVersionInfo()
             found.CopyFrom(known)
         found.task_queue_infos.add(name=queue, type=_TYPES[kind])
         before = deployment.version_records.get(version.build_id, 0)
@@ -222,28 +228,52 @@ class Deployments:
         return {queue.name for info in deployment.versions.values() for queue in info.task_queue_infos}
 
     async def change(
-        self, namespace: str, name: str, token: bytes, change: Callable[[WorkerDeploymentInfo], None], *, routing: bool = True
+        self, namespace: str, name: str, token: bytes, change: Callable[[WorkerDeploymentInfo, int], None], *, routing: bool = True
     ) -> Deployment:
-        """Changes a deployment, as a rule its routing; durable when it returns.
+        """Changes a deployment, as a rule its routing, at the time that `change` is told; durable when it returns.
 
         Raises:
             RpcError: NotFound; FailedPrecondition if it was changed since the token was given out.
         """
-        deployment = self.find(namespace, name)
-        if token and token != deployment.conflict_token:
-            raise _changed()
-        info = WorkerDeploymentInfo()
-        info.CopyFrom(deployment.info)
-        change(info)
-        info.routing_config.revision_number += routing
-        try:
-            written = await self._records.put(KIND, namespace, name, info.SerializeToString(), expected_version=deployment.record_version)
-        except Conflict:
-            raise _changed() from None
-        deployment.info, deployment.record_version = info, written
-        if routing:
-            self.on_routing(namespace, self.queues(namespace, name))
-        return deployment
+        async with self._writing:
+            deployment = self.find(namespace, name)
+            if token and token != deployment.conflict_token:
+                raise _changed()
+            info = WorkerDeploymentInfo()
+            info.CopyFrom(deployment.info)
+            now = self._clock.now()
+            change(info, now)
+            info.routing_config.revision_number += routing
+            versions = self._rerouted(deployment, info.routing_config, now) if routing else []
+            writes = [RecordWrite(KIND, namespace, name, deployment.record_version, info.SerializeToString())]
+            for version in versions:
+                build_id = version.deployment_version.build_id
+                key, before = MARK.join((name, build_id)), deployment.version_records.get(build_id, 0)
+                writes.append(RecordWrite(KIND_VERSION, namespace, key, before, version.SerializeToString()))
+            try:
+                await self._records.write(*writes)
+            except Conflict:
+                raise _changed() from None
+            deployment.info, deployment.record_version = info, deployment.record_version + 1
+            for version, write in zip(versions, writes[1:], strict=True):
+                self._take(namespace, deployment, version, write.expected_version + 1)
+            if routing:
+                self.on_routing(namespace, self.queues(namespace, name))
+            return deployment
+
+    def _rerouted(self, deployment: Deployment, routing: RoutingConfig, now: int) -> list[WorkerDeploymentVersionInfo]:
+        """The versions of which a new routing changes what is stored; a version that nobody polls for yet may be among them."""
+        known = dict(deployment.versions)
+        for named in (routing.current_deployment_version, routing.ramping_deployment_version):
+            if named.build_id and named.build_id not in known:
+                known[named.build_id] = new_version(Version(deployment.info.name, named.build_id), now)
+        changed: list[WorkerDeploymentVersionInfo] = []
+        for version in known.values():
+            copy = WorkerDeploymentVersionInfo()
+            copy.CopyFrom(version)
+            if rerouted(copy, deployment.routing, routing, now):
+                changed.append(copy)
+        return changed
 
     async def delete(self, namespace: str, name: str) -> None:
         """Forgets a deployment; durable when it returns.
@@ -251,14 +281,15 @@ class Deployments:
         Raises:
             RpcError: NotFound; FailedPrecondition if it has versions, or was changed meanwhile.
         """
-        deployment = self.find(namespace, name)
-        if deployment.versions:
-            raise failed_precondition("cannot delete a Worker Deployment that has versions; delete them first")
-        try:
-            await self._records.delete(KIND, namespace, name, expected_version=deployment.record_version)
-        except Conflict:
-            raise _changed() from None
-        self._all.pop((namespace, name), None)
+        async with self._writing:
+            deployment = self.find(namespace, name)
+            if deployment.versions:
+                raise failed_precondition("cannot delete a Worker Deployment that has versions; delete them first")
+            try:
+                await self._records.delete(KIND, namespace, name, expected_version=deployment.record_version)
+            except Conflict:
+                raise _changed() from None
+            self._all.pop((namespace, name), None)
 
     def version(self, namespace: str, version: Version) -> WorkerDeploymentVersionInfo:
         """What is stored of a version.
@@ -283,34 +314,36 @@ class Deployments:
         Raises:
             RpcError: NotFound; FailedPrecondition if it was changed meanwhile.
         """
-        info = WorkerDeploymentVersionInfo()
-        info.CopyFrom(self.version(namespace, version))
-        change(info)
-        deployment = self.find(namespace, version.deployment)
-        before, key = deployment.version_records[version.build_id], MARK.join(version)
-        try:
-            written = await self._records.put(KIND_VERSION, namespace, key, info.SerializeToString(), expected_version=before)
-        except Conflict:
-            raise _changed() from None
-        self._take(namespace, deployment, info, written)
-        return info
+        async with self._writing:
+            info = WorkerDeploymentVersionInfo()
+            info.CopyFrom(self.version(namespace, version))
+            change(info)
+            deployment = self.find(namespace, version.deployment)
+            before, key = deployment.version_records[version.build_id], MARK.join(version)
+            try:
+                written = await self._records.put(KIND_VERSION, namespace, key, info.SerializeToString(), expected_version=before)
+            except Conflict:
+                raise _changed() from None
+            self._take(namespace, deployment, info, written)
+            return info
 
     async def delete_version(self, namespace: str, version: Version) -> None:
         """Forgets a version, until one of its workers polls again; durable when it returns. Raises as `change_version`."""
-        queues = {queue.name for queue in self.version(namespace, version).task_queue_infos}
-        deployment = self.find(namespace, version.deployment)
-        before = deployment.version_records[version.build_id]
-        try:
-            await self._records.delete(KIND_VERSION, namespace, MARK.join(version), expected_version=before)
-        except Conflict:
-            raise _changed() from None
-        deployment.versions.pop(version.build_id, None)
-        deployment.version_records.pop(version.build_id, None)
-        for polled in [polled for polled, versions in self._pollers.items() if polled.namespace == namespace and version in versions]:
-            self._pollers[polled].remove(version)
-            if not self._pollers[polled]:
-                del self._pollers[polled]
-        self.on_routing(namespace, queues)
+        async with self._writing:
+            queues = {queue.name for queue in self.version(namespace, version).task_queue_infos}
+            deployment = self.find(namespace, version.deployment)
+            before = deployment.version_records[version.build_id]
+            try:
+                await self._records.delete(KIND_VERSION, namespace, MARK.join(version), expected_version=before)
+            except Conflict:
+                raise _changed() from None
+            deployment.versions.pop(version.build_id, None)
+            deployment.version_records.pop(version.build_id, None)
+            for polled in [polled for polled, versions in self._pollers.items() if polled.namespace == namespace and version in versions]:
+                self._pollers[polled].remove(version)
+                if not self._pollers[polled]:
+                    del self._pollers[polled]
+            self.on_routing(namespace, queues)
 
 
 def _kind_of(queue_type: TaskQueueType.ValueType) -> TaskKind:

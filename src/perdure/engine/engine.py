@@ -26,6 +26,7 @@ from perdure.engine.deletions import Deletions
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.deployments import Deployments
 from perdure.engine.dispatch import Dispatch
+from perdure.engine.drainage import Drainage
 from perdure.engine.environment import Environment
 from perdure.engine.frontend import Frontend
 from perdure.engine.history_reads import HistoryReads
@@ -77,6 +78,7 @@ class Engine:
         self.records = Records(self.reader, self.committer)
         self.namespaces = Namespaces(self.records)
         self.deployments = Deployments(self.records, clock)
+        self.drainage = Drainage(self.deployments, self.reader, clock)
         self.endpoints = Endpoints(self.records, self.namespaces, clock)
         self.background = Background(clock)
         self.dispatch = Dispatch(self.background, self.runs)

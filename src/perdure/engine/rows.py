@@ -38,7 +38,9 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
     if outcome.visibility_changed:
         visibility = visibility_row(run, run_id)
         if outcome.search_changed or not version:
-            search = search_values(run) if run.linked or run.search_attributes or outcome.search_changed else None
+            search = (
+                search_values(run) if run.linked or run.search_attributes or outcome.search_changed or run.versioning is not None else None
+            )
     if run.closed:
         return RunWrite(row, version, outcome.first_event_id, outcome.history, (), (), True, True, (), visibility, search)
     changed, closed = _activities(outcome) if outcome.activities else ((), ())
@@ -82,8 +84,13 @@ def visibility_row(run: Run, run_id: bytes) -> VisibilityRow:
         run.close_time if closed else None,
         run.next_event_id - 1 if closed else 0,
         run.history_bytes if closed else 0,
-        _attributes(run) if run.memo or run.search_attributes or run.linked or run.task_failures else b"",
+        _attributes(run) if _shows_more(run) else b"",
     )
+
+
+def _shows_more(run: Run) -> bool:
+    marked = run.task_failures or run.versioning is not None or run.paused is not None
+    return bool(run.memo or run.search_attributes or run.linked or marked)
 
 
 def _attributes(run: Run) -> bytes:

@@ -24,6 +24,7 @@ from perdure.engine.core import limits
 from perdure.engine.core.versions import Version
 from perdure.engine.deployments import Deployment
 from perdure.engine.matching import QueueKey
+from perdure.engine.version_states import DRAINING
 from perdure.model.rpc import failed_precondition, invalid_argument
 
 
@@ -41,7 +42,7 @@ class DeploymentUpkeepCalls(Calls):
     async def delete_worker_deployment_version(
         self, request: DeleteWorkerDeploymentVersionRequest
     ) -> DeleteWorkerDeploymentVersionResponse:
-        """Forgets a version that nothing is sent to and nobody polls for."""
+        """Forgets a version that nothing is sent to, nobody polls for and (unless that does not matter) no open workflow is pinned to."""
         version = named_version(request)
         deployment = self._named(request.namespace, version.deployment)
         self.engine.deployments.version(request.namespace, version)
@@ -49,6 +50,8 @@ class DeploymentUpkeepCalls(Calls):
         routing = deployment.routing
         if version.build_id in (routing.current_deployment_version.build_id, routing.ramping_deployment_version.build_id):
             raise failed_precondition(f"version {version} cannot be deleted: it is current or ramping")
+        if not request.skip_drainage and (await self.engine.drainage.version(request.namespace, version)).drainage_info.status == DRAINING:
+            raise failed_precondition(f"version {version} cannot be deleted: it is draining")
         if self._is_polled(request.namespace, version):
             raise failed_precondition(f"version {version} cannot be deleted: it has active pollers")
         await self.engine.deployments.delete_version(request.namespace, version)
@@ -85,7 +88,7 @@ class DeploymentUpkeepCalls(Calls):
         before = self._named(request.namespace, request.deployment_name).info.manager_identity
         manager = request.identity if request.self else request.manager_identity
 
-        def change(info: WorkerDeploymentInfo) -> None:
+        def change(info: WorkerDeploymentInfo, now: int) -> None:
             info.manager_identity, info.last_modifier_identity = manager, request.identity
 
         changed = await self.engine.deployments.change(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
-from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersion, WorkerDeploymentVersionInfo
-from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus
+from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentVersion
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentResponse,
@@ -20,12 +19,16 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.calls.base import Calls, rpc
-from perdure.engine.core.times import set_ns
+from perdure.engine.core.times import set_ns, to_ns
 from perdure.engine.core.versions import Version, parse
 from perdure.engine.deployments import LISTED_MAX, UNVERSIONED, Deployment
 from perdure.model.rpc import failed_precondition, invalid_argument
 
-_S = WorkerDeploymentVersionStatus
+_SUMMED: Final = (
+    *("deployment_version", "create_time", "drainage_info", "current_since_time", "ramping_since_time"),
+    *("first_activation_time", "last_current_time", "last_deactivation_time"),
+)
+"""What is shown of a version in the list of its deployment, under the same names."""
 
 
 class DeploymentCalls(Calls):
@@ -36,7 +39,12 @@ class DeploymentCalls(Calls):
         """A deployment, its versions and its routing."""
         deployment = self._deployment(request.namespace, request.deployment_name)
         response = DescribeWorkerDeploymentResponse(conflict_token=deployment.conflict_token)
-        response.worker_deployment_info.CopyFrom(_info(deployment))
+        info = response.worker_deployment_info
+        info.CopyFrom(deployment.info)
+        if not info.routing_config.current_version:
+            info.routing_config.current_version = UNVERSIONED
+        for build_id in _newest_first(deployment):
+            info.version_summaries.append(await self._summary(request.namespace, Version(info.name, build_id)))
         return response
 
     @rpc
@@ -45,13 +53,11 @@ class DeploymentCalls(Calls):
     ) -> DescribeWorkerDeploymentVersionResponse:
         """A version of a deployment, and the queues that its workers poll."""
         version = named_version(request)
-        deployment = self._deployment(request.namespace, version.deployment)
-        known = self.engine.deployments.version(request.namespace, version)
+        self._deployment(request.namespace, version.deployment)
         response = DescribeWorkerDeploymentVersionResponse()
         info = response.worker_deployment_version_info
-        info.CopyFrom(known)
-        _fill_routing(info, deployment.routing)
-        for queue in known.task_queue_infos:
+        info.CopyFrom(await self.engine.drainage.version(request.namespace, version))
+        for queue in info.task_queue_infos:
             response.version_task_queues.add(name=queue.name, type=queue.type)
         return response
 
@@ -64,8 +70,16 @@ class DeploymentCalls(Calls):
         limit = min(request.page_size if request.page_size > 0 else LISTED_MAX, LISTED_MAX)
         response = ListWorkerDeploymentsResponse()
         for name in names[:limit]:
-            info = self.engine.deployments.find(request.namespace, name).info
-            response.worker_deployments.add(name=name, create_time=info.create_time, routing_config=info.routing_config)
+            deployment = self.engine.deployments.find(request.namespace, name)
+            routing = deployment.routing
+            listed = response.worker_deployments.add(name=name, create_time=deployment.info.create_time, routing_config=routing)
+            for summary, build_id in (
+                (listed.latest_version_summary, next(iter(_newest_first(deployment)), "")),
+                (listed.current_version_summary, routing.current_deployment_version.build_id),
+                (listed.ramping_version_summary, routing.ramping_deployment_version.build_id),
+            ):
+                if build_id:
+                    summary.CopyFrom(await self._summary(request.namespace, Version(name, build_id)))
         if len(names) > limit:
             response.next_page_token = names[limit - 1].encode()
         return response
@@ -81,9 +95,8 @@ class DeploymentCalls(Calls):
         _check_known(deployment, build_id, request.allow_no_pollers)
         before = RoutingConfig()
         before.CopyFrom(deployment.routing)
-        now = self.engine.clock.now()
 
-        def change(info: WorkerDeploymentInfo) -> None:
+        def change(info: WorkerDeploymentInfo, now: int) -> None:
             routing = info.routing_config
             _set_current(routing, request.deployment_name, build_id)
             set_ns(routing.current_version_changed_time, now)
@@ -112,9 +125,8 @@ class DeploymentCalls(Calls):
             raise failed_precondition("requested ramping version is already current")
         before = RoutingConfig()
         before.CopyFrom(deployment.routing)
-        now = self.engine.clock.now()
 
-        def change(info: WorkerDeploymentInfo) -> None:
+        def change(info: WorkerDeploymentInfo, now: int) -> None:
             routing = info.routing_config
             if routing.ramping_deployment_version.build_id != build_id:
                 set_ns(routing.ramping_version_changed_time, now)
@@ -128,6 +140,17 @@ class DeploymentCalls(Calls):
         if before.ramping_deployment_version.build_id:
             response.previous_deployment_version.CopyFrom(before.ramping_deployment_version)
         return response
+
+    async def _summary(self, namespace: str, version: Version) -> WorkerDeploymentInfo.WorkerDeploymentVersionSummary:
+        info = await self.engine.drainage.version(namespace, version)
+        summary = WorkerDeploymentInfo.WorkerDeploymentVersionSummary(version=info.version, status=info.status)
+        for field, value in info.ListFields():
+            if field.name in _SUMMED:
+                getattr(summary, field.name).CopyFrom(value)
+        if info.HasField("routing_changed_time"):
+            summary.routing_update_time.CopyFrom(info.routing_changed_time)
+        summary.drainage_status = info.drainage_info.status
+        return summary
 
     def _deployment(self, namespace: str, name: str) -> Deployment:
         self._namespace(namespace)
@@ -172,6 +195,10 @@ def check_manager(deployment: Deployment, identity: str) -> None:
         )
 
 
+def _newest_first(deployment: Deployment) -> list[str]:
+    return sorted(deployment.versions, key=lambda build_id: to_ns(deployment.versions[build_id].create_time), reverse=True)
+
+
 def _build_id(version: str, build_id: str, deployment: str) -> str:
     """The build that a request means; empty: workers without a version."""
     if build_id or version in ("", UNVERSIONED):
@@ -204,36 +231,3 @@ def _set_ramping(routing: RoutingConfig, deployment: str, build_id: str, percent
         version = Version(deployment, build_id)
         routing.ramping_deployment_version.CopyFrom(version.message())
         routing.ramping_version = str(version)
-
-
-def _fill_routing(info: WorkerDeploymentVersionInfo, routing: RoutingConfig) -> None:
-    build_id = info.deployment_version.build_id
-    if build_id == routing.current_deployment_version.build_id:
-        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_CURRENT
-        info.current_since_time.CopyFrom(routing.current_version_changed_time)
-    elif build_id == routing.ramping_deployment_version.build_id:
-        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING
-        info.ramping_since_time.CopyFrom(routing.ramping_version_changed_time)
-        info.ramp_percentage = routing.ramping_version_percentage
-    else:
-        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_INACTIVE
-
-
-def _info(deployment: Deployment) -> WorkerDeploymentInfo:
-    info = WorkerDeploymentInfo()
-    info.CopyFrom(deployment.info)
-    if not info.routing_config.current_version:
-        info.routing_config.current_version = UNVERSIONED
-    for known in deployment.versions.values():
-        version = WorkerDeploymentVersionInfo()
-        version.CopyFrom(known)
-        _fill_routing(version, deployment.routing)
-        info.version_summaries.add(
-            version=version.version,
-            status=version.status,
-            deployment_version=version.deployment_version,
-            create_time=version.create_time,
-            current_since_time=version.current_since_time if version.HasField("current_since_time") else None,
-            ramping_since_time=version.ramping_since_time if version.HasField("ramping_since_time") else None,
-        )
-    return info

@@ -155,21 +155,25 @@ def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedReque
         if has(field):
             attributes += framed(opening, getattr(request, field).SerializeToString())
     if has("deployment_options") or request.versioning_behavior or tx.run.versioning is not None:
-        attributes += _note_version(tx.run, request)
+        attributes += _note_version(tx, request)
     tx.cut_tail()
     event_id = tx.record(codes.TASK_COMPLETED, attributes)
     fold_completed(tx.run, task.started_event_id)
     return event_id
 
 
-def _note_version(run: Run, request: RespondWorkflowTaskCompletedRequest) -> bytes:
+def _note_version(tx: Transaction, request: RespondWorkflowTaskCompletedRequest) -> bytes:
+    run, before = tx.run, tx.run.versioning
     version = version_of(request.deployment_options)
     behavior = request.versioning_behavior
     if version is None or not behavior:
-        run.versioning = after_task(run.versioning, 0, WorkerDeploymentVersion())
-        return b""
-    run.versioning = after_task(run.versioning, behavior, version.message())
-    return completed_part(version.deployment, version.build_id, behavior)
+        run.versioning, part = after_task(before, 0, WorkerDeploymentVersion()), b""
+    else:
+        run.versioning = after_task(before, behavior, version.message())
+        part = completed_part(version.deployment, version.build_id, behavior)
+    if run.versioning != before:
+        tx.outcome.visibility_changed = tx.outcome.search_changed = True
+    return part
 
 
 @lru_cache(maxsize=256)

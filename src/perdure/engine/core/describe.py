@@ -23,6 +23,7 @@ from perdure.engine.core.others import CALL_BACK, Child, root_of
 from perdure.engine.core.pending import Activity, WorkflowTask, options_of
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
+from perdure.engine.core.versions import shown as versioning_attributes
 from perdure.engine.core.versions import versioning_info
 
 PROBLEMS: Final = "TemporalReportedProblems"
@@ -106,9 +107,11 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
 
 def shown_attributes(run: Run) -> Mapping[str, Payload]:
     """Its search attributes, with what the engine itself says of it."""
-    if run.task_failures < limits.REPORTED_FAILURES and run.paused is None:
+    if run.task_failures < limits.REPORTED_FAILURES and run.paused is None and run.versioning is None:
         return run.search_attributes
     shown = {**run.search_attributes}
+    if run.versioning is not None:
+        shown |= {name: _keyword(word) for name, word in versioning_attributes(run.versioning).items()}
     if run.task_failures >= limits.REPORTED_FAILURES:
         category, _, cause = run.reported_cause.partition(":")
         shown[PROBLEMS] = _keywords(f"category={category}", f"cause={category}Cause{cause}")
@@ -118,10 +121,18 @@ def shown_attributes(run: Run) -> Mapping[str, Payload]:
 
 
 def _keywords(*words: str) -> Payload:
+    return _attribute(b"KeywordList", words)
+
+
+def _keyword(word: str) -> Payload:
+    return _attribute(b"Keyword", word)
+
+
+def _attribute(kind: bytes, value: object) -> Payload:
     payload = Payload()
     payload.metadata["encoding"] = b"json/plain"
-    payload.metadata["type"] = b"KeywordList"
-    payload.data = json.dumps(words, separators=(",", ":")).encode()
+    payload.metadata["type"] = kind
+    payload.data = json.dumps(value, separators=(",", ":")).encode()
     return payload
 
 

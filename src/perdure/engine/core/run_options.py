@@ -92,6 +92,8 @@ def write_options(tx: Transaction, options: WorkflowExecutionOptions, mask: Fiel
         a.unset_versioning_override = True
     elif changed and wanted is not None:
         a.versioning_override.CopyFrom(wanted)
+    if changed:
+        tx.outcome.visibility_changed = tx.outcome.search_changed = True
     of_priority = [path for path in paths if path != _OVERRIDE]
     if of_priority:
         merged = WorkflowExecutionOptions(priority=run.start.priority)

@@ -21,6 +21,12 @@ PINNED: Final = VersioningBehavior.VERSIONING_BEHAVIOR_PINNED
 AUTO_UPGRADE: Final = VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE
 USE_RAMPING: Final = ContinueAsNewVersioningBehavior.CONTINUE_AS_NEW_VERSIONING_BEHAVIOR_USE_RAMPING_VERSION
 _VERSIONED: Final = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+DEPLOYMENT: Final = "TemporalWorkerDeployment"
+"""The search attributes by which runs of versioned workers are found: these three."""
+VERSION: Final = "TemporalWorkerDeploymentVersion"
+BEHAVIOR: Final = "TemporalWorkflowVersioningBehavior"
+PINNED_SHOWN: Final = "Pinned"
+_SHOWN: Final = {int(PINNED): PINNED_SHOWN, int(AUTO_UPGRADE): "AutoUpgrade"}
 
 
 class Version(NamedTuple):
@@ -63,6 +69,23 @@ def overridden(override: VersioningOverride) -> Version | None:
     if override.behavior == PINNED:
         return parse(override.pinned_version) or Version(override.deployment.series_name, override.deployment.build_id)
     return None
+
+
+def spelt(version: Version) -> str:
+    """A version as queries name it."""
+    return f"{version.deployment}:{version.build_id}"
+
+
+def shown(versioning: Versioning) -> dict[str, str]:
+    """Search attributes: of the version that is in force, and how."""
+    pinned = versioning.pinned
+    version = pinned or versioning.version
+    overriding = versioning.override is not None
+    behavior = PINNED if pinned is not None else AUTO_UPGRADE if overriding else versioning.behavior
+    found = {BEHAVIOR: _SHOWN[behavior]} if behavior in _SHOWN else {}
+    if version is not None:
+        found |= {DEPLOYMENT: version.deployment, VERSION: spelt(version)}
+    return found
 
 
 def parse(text: str) -> Version | None:
