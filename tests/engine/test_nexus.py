@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Callback, Payload
-from temporalio.api.enums.v1 import CommandType, EventType
+from temporalio.api.enums.v1 import CommandType, EventType, NexusOperationWaitStage
 from temporalio.api.nexus.v1 import EndpointSpec, StartOperationRequest
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
+    PollNexusOperationExecutionRequest,
     PollNexusTaskQueueRequest,
     PollNexusTaskQueueResponse,
     PollWorkflowTaskQueueRequest,
+    RequestCancelNexusOperationExecutionRequest,
     RespondNexusTaskCompletedRequest,
     RespondNexusTaskFailedRequest,
     RespondWorkflowTaskCompletedRequest,
+    StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
 )
 
@@ -235,3 +238,36 @@ async def test_an_endpoint_that_was_deleted_meanwhile_ends_its_operations(scene:
         failed.error.error_type = "UNAVAILABLE"
         await it.service.respond_nexus_task_failed(failed)
         assert (await it.until("FAILED")).count("FAILED") == 1
+
+
+async def test_an_operation_without_a_workflow_survives_the_engine(scene: Scenes) -> None:
+    poll = PollNexusOperationExecutionRequest(namespace="default", operation_id="lone")
+    async with scene() as it:
+        start = StartNexusOperationExecutionRequest(namespace="default", operation_id="lone", request_id="r")
+        start.endpoint, start.service, start.operation = "desk", "Desk", "do"
+        run_id = (await it.service.start_nexus_operation_execution(start)).run_id
+        first = await it.handler_task()
+        it.storage.dark = True
+        await it.answer(first, token="token")
+        await it.storage.asked.wait()
+    async with scene() as it:
+        assert (await it.service.start_nexus_operation_execution(start)).run_id == run_id
+        second = await it.handler_task()
+        assert asked(second).request_id == asked(first).request_id
+        await it.answer(second, token="token")
+        poll.wait_stage = NexusOperationWaitStage.NEXUS_OPERATION_WAIT_STAGE_STARTED
+        assert (await it.service.poll_nexus_operation_execution(poll)).operation_token == "token"
+        cancel = RequestCancelNexusOperationExecutionRequest(namespace="default", operation_id="lone", reason="enough")
+        await it.service.request_cancel_nexus_operation_execution(cancel)
+        assert (await it.handler_task()).request.cancel_operation.operation_token == "token"
+    async with scene() as it:
+        assert (await it.handler_task()).request.cancel_operation.operation_token == "token"
+        callback = Callback()
+        callback.nexus.url = asked(first).callback
+        callback.nexus.header.update(asked(first).callback_header)
+        await it.start("backing", [callback])
+        command = Command(command_type=CommandType.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
+        await it.complete_task(command)
+        poll.ClearField("wait_stage")
+        told = await it.service.poll_nexus_operation_execution(poll)
+        assert told.failure.HasField("canceled_failure_info") and told.run_id == run_id

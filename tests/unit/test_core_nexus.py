@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Callback, Link
-from temporalio.api.enums.v1 import CallbackState, NexusOperationCancellationState
+from temporalio.api.enums.v1 import CallbackState, EventType, NexusOperationCancellationState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
+    RequestCancelWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
@@ -19,9 +22,9 @@ from temporalio.api.workflowservice.v1 import (
 sys.path.insert(0, str(Path(__file__).parent))
 
 import core_commands as commands
-from core_support import Driver, payload, seconds, start_request
+from core_support import Driver, FakeEnv, payload, seconds, start_request
 
-from perdure.engine.core import describe, limits, nexus, nexus_links, outbound
+from perdure.engine.core import StartDecision, current_run, describe, existing_reply, limits, nexus, nexus_links, outbound, start
 from perdure.engine.core.callbacks import CALLBACKS_MAX, OPERATION_TOKEN_HEADER, SYSTEM_URL, TOKEN_HEADER, CallbackToken, decode_token
 from perdure.engine.core.nexus_answers import CancelAnswered, OperationEnded, OperationStarted
 from perdure.engine.core.others import CALL_BACK
@@ -342,16 +345,75 @@ def test_links_go_there_and_back(by_request: bool) -> None:
     else:
         event.event_ref.event_id, event.event_ref.event_type = 7, 48
     made = nexus_links.to_nexus(link)
-    assert made.type == "temporal.api.common.v1.Link.WorkflowEvent"
+    assert made is not None and made.type == "temporal.api.common.v1.Link.WorkflowEvent"
     assert nexus_links.from_nexus(made) == link
     made.type = "another"
     assert nexus_links.from_nexus(made) is None
 
 
-def test_signals_carry_links() -> None:
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        (Link(workflow=Link.Workflow(namespace="n", workflow_id="w/1", run_id="r")), "temporal:///namespaces/n/workflows/w%2F1/r"),
+        (
+            Link(workflow=Link.Workflow(namespace="n", workflow_id="w", run_id="r", reason="a b")),
+            "temporal:///namespaces/n/workflows/w/r?reason=a+b",
+        ),
+        (
+            Link(nexus_operation=Link.NexusOperation(namespace="n", operation_id="o/1", run_id="r")),
+            "temporal:///namespaces/n/nexus-operations/o%2F1/r/details",
+        ),
+        (
+            Link(nexus_operation=Link.NexusOperation(namespace="n", operation_id="o")),
+            "temporal:///namespaces/n/nexus-operations/o//details",
+        ),
+    ],
+)
+def test_links_to_other_things_than_events(link: Link, url: str) -> None:
+    made = nexus_links.to_nexus(link)
+    assert made is not None and made.url == url and nexus_links.from_nexus(made) == link
+    made.url = "temporal:///namespaces/n/elsewhere/o?runID=r"
+    assert nexus_links.from_nexus(made) is None
+    made.url = "http://["
+    assert nexus_links.from_nexus(made) is None
+    assert nexus_links.to_nexus(Link(batch_job=Link.BatchJob(job_id="b"))) is None
+
+
+CALLER = Link(workflow_event=Link.WorkflowEvent(namespace="ns", workflow_id="caller"))
+
+
+def _signaled(driver: Driver) -> Link:
+    link = Link()
+    to = link.workflow_event
+    to.namespace, to.workflow_id, to.run_id = "ns", driver.run.workflow_id, driver.run.run_id
+    to.request_id_ref.request_id, to.request_id_ref.event_type = "r", EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    return link
+
+
+def test_signals_carry_links_and_are_answered_with_one() -> None:
     driver = Driver()
-    link = Link(workflow_event=Link.WorkflowEvent(namespace="ns", workflow_id="caller"))
-    driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r", links=[link]))
-    assert list(driver.events[-1].links) == [link] and driver.run.signal_count == 1
-    driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r", links=[link]))
-    assert driver.run.signal_count == 1
+    for _ in range(2):
+        outcome = driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r", links=[CALLER]))
+        assert list(driver.events[-1].links) == [CALLER] and driver.run.signal_count == 1
+        assert outcome.reply.link == _signaled(driver)
+    assert not driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r2")).reply.HasField("link")
+
+
+def test_a_signal_with_start_is_answered_with_a_link_to_the_signal() -> None:
+    request = SignalWithStartWorkflowExecutionRequest(request_id="r", signal_name="go", links=[CALLER], namespace="ns", workflow_id="w")
+    request.workflow_type.name, request.task_queue.name = "Flow", "queue"
+    run, outcome = start(request, FakeEnv(), None, None)
+    assert isinstance(outcome.reply, SignalWithStartWorkflowExecutionResponse)
+    again = existing_reply(current_run(run), request, StartDecision.DEDUP)
+    assert isinstance(again, SignalWithStartWorkflowExecutionResponse) and again.signal_link == outcome.reply.signal_link
+    driver = Driver()
+    reply = driver.do(request).reply
+    assert reply.signal_link == _signaled(driver) and driver.do(request).reply.signal_link == _signaled(driver)
+
+
+def test_the_request_to_stop_and_the_termination_carry_links() -> None:
+    driver = Driver()
+    driver.do(RequestCancelWorkflowExecutionRequest(links=[CALLER]))
+    assert list(driver.events[-1].links) == [CALLER] or list(driver.events[-2].links) == [CALLER]
+    driver.do(TerminateWorkflowExecutionRequest(links=[CALLER]))
+    assert list(driver.events[-1].links) == [CALLER]

@@ -44,7 +44,7 @@ class BetweenRuns:
         self._transactions = transactions
         self._matching = matching
         self._operations = operations
-        self._callbacks = Callbacks(clock, runs, transactions)
+        self._callbacks = Callbacks(clock, runs, transactions, operations)
         self._places_to_end = asyncio.Semaphore(ENDED_TOGETHER_MAX)
 
     async def deliver(self, run_id: str, key: int) -> bool:

@@ -35,6 +35,7 @@ from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.namespaces import Namespaces
 from perdure.engine.nexus.endpoints import Endpoints
 from perdure.engine.nexus.operations import Operations
+from perdure.engine.nexus.standalone import StandaloneOperations
 from perdure.engine.nexus.tasks import NexusTasks
 from perdure.engine.placing import Placing
 from perdure.engine.queries import Queries
@@ -49,6 +50,7 @@ from perdure.engine.revival import Revival
 from perdure.engine.schedules import Schedules
 from perdure.engine.schedules.actions import Actions
 from perdure.engine.settings import EngineSettings
+from perdure.engine.standalone import Standalone
 from perdure.engine.standalone_activities import StandaloneActivities
 from perdure.engine.starts import Starts
 from perdure.engine.task_queue_configs import TaskQueueConfigs
@@ -97,12 +99,14 @@ class Engine:
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
         self.nexus_tasks = NexusTasks(clock, self.matching)
-        self.standalone = StandaloneActivities(self.runs, self.transactions, self.history, clock)
+        standalone = Standalone(self.runs, self.transactions, self.history, clock)
+        self.standalone = StandaloneActivities(self.runs, self.transactions, standalone)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.updates = Updates(clock, self.runs, self.transactions, self.history)
         self.update_with_start = UpdateWithStart(self.runs, self.transactions, self.starts, self.updates, self.namespaces)
         self.operations = Operations(clock, self.runs, self.transactions, self.endpoints, self.nexus_tasks, self.starts.start)
+        self.standalone_operations = StandaloneOperations(self.runs, self.transactions, standalone, self.operations, clock)
         self.deliveries = Deliveries(clock, self.runs, self.transactions, self.matching, self.operations)
         self._revival = Revival(self.background, self.runs, self.transactions, self.history, self.matching, self.dispatch.offer)
         parts = (self.history, self.matching, self.timers, self.queries, self.deliveries, self.updates, self.placing)
@@ -182,7 +186,6 @@ class Engine:
         self.end_waits()
         self.queries.close()
         self.updates.close()
-        self.nexus_tasks.close()
         await self.timers.close()
         await self.record_timers.close()
         await self.retention.close()
@@ -190,6 +193,7 @@ class Engine:
         await self.background.close()
         await self.deliveries.close()
         await self.operations.close()
+        self.nexus_tasks.close()
         await self.committer.settle()
         await self.runs.close()
         self.committer.close()

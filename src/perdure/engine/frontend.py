@@ -19,6 +19,7 @@ from perdure.engine.calls.operations import OperationCalls
 from perdure.engine.calls.schedules import ScheduleCalls
 from perdure.engine.calls.search_attributes import SearchAttributeCalls
 from perdure.engine.calls.standalone_activities import StandaloneActivityCalls
+from perdure.engine.calls.standalone_operations import StandaloneOperationCalls
 from perdure.engine.calls.system import SystemCalls
 from perdure.engine.calls.task_queues import TaskQueueCalls
 from perdure.engine.calls.updates import UpdateCalls
@@ -43,6 +44,7 @@ class Frontend(
     DeploymentUpkeepCalls,
     WorkerCalls,
     StandaloneActivityCalls,
+    StandaloneOperationCalls,
     TaskQueueCalls,
     ScheduleCalls,
     UpdateCalls,

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from typing import Final
 
-from perdure.engine.core.state import STANDALONE_MARK
+from perdure.engine.core.state import BESIDE
 from perdure.engine.deletions import Deletions
 from perdure.engine.namespaces import Namespace, Namespaces
 from perdure.engine.reader import Reader
@@ -94,7 +94,7 @@ class Retention:
         for namespace in list(self._namespaces.deleted.values()):
             await self._reclaim(namespace.name)
         known = [each for each in self._namespaces.by_name.values() if each.retention]
-        names = [(name, each) for each in known for name in (each.name, each.name + STANDALONE_MARK)]
+        names = [(name, each) for each in known for name in (each.name + mark for mark in BESIDE)]
         following = [await self._sweep_namespace(name, each) for name, each in names]
         return max(min(following), self._clock.now() + SPACING_SECONDS * _SECOND) if following else None
 
@@ -111,7 +111,7 @@ class Retention:
     async def _reclaim(self, name: str) -> None:
         """Everything of a deleted namespace: its runs, its records, at last itself."""
         storage = self._reader.storage
-        for runs_of in (name, name + STANDALONE_MARK):
+        for runs_of in (name + mark for mark in BESIDE):
             while found := await self._reader.read(storage.runs_of_namespace, runs_of, TOGETHER_MAX):
                 gone = await self._deletions.delete_many(runs_of, found)
                 self.deleted += gone

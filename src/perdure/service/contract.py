@@ -19,6 +19,7 @@ from perdure.service.rpcs.operations import OperationRpcs
 from perdure.service.rpcs.schedules import ScheduleRpcs
 from perdure.service.rpcs.search_attributes import SearchAttributeRpcs
 from perdure.service.rpcs.standalone_activities import StandaloneActivityRpcs
+from perdure.service.rpcs.standalone_operations import StandaloneOperationRpcs
 from perdure.service.rpcs.system import SystemRpcs
 from perdure.service.rpcs.task_queues import TaskQueueRpcs
 from perdure.service.rpcs.updates import UpdateRpcs
@@ -45,6 +46,7 @@ class WorkflowService(
     DeploymentRpcs,
     WorkerRpcs,
     StandaloneActivityRpcs,
+    StandaloneOperationRpcs,
     TaskQueueRpcs,
     ScheduleRpcs,
     UpdateRpcs,

@@ -36,6 +36,7 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.sync_update = True
     able.async_update = True
     able.standalone_activities = True
+    able.standalone_nexus_operation = True
     able.worker_heartbeats = True
     able.workflow_pause = True
     info.supports_schedules = True

@@ -62,8 +62,8 @@ class WorkflowCalls(Calls):
             live = await self._find(request.namespace, execution.workflow_id, execution.run_id)
         if is_crowded(live):
             live = await self._with_room(live)
-        await self.engine.transactions.run(live, request)
-        return SignalWorkflowExecutionResponse()
+        outcome = await self.engine.transactions.run(live, request)
+        return cast(SignalWorkflowExecutionResponse, outcome.reply)
 
     @rpc
     def query_workflow(self, request: QueryWorkflowRequest) -> Awaitable[QueryWorkflowResponse]:
@@ -107,7 +107,7 @@ class WorkflowCalls(Calls):
         live = await self._find(request.namespace, request.execution.workflow_id, request.execution.run_id)
         response = describe(live.run)
         if live.run.operations:
-            self.engine.operations.describe(live.run, response)
+            self.engine.operations.describe(live.run, response.pending_nexus_operations)
         await self.engine.transactions.settled(live)  # of what the response shows; what comes meanwhile is not in it
         return response
 

@@ -359,6 +359,15 @@ def closed(run: Run, status: WorkflowExecutionStatus.ValueType, time: int, end: 
         others.closed(run, end)
 
 
+def _operation_ended(status: WorkflowExecutionStatus.ValueType) -> Callable[[Run, HistoryEvent], None]:
+    def end(run: Run, event: HistoryEvent) -> None:
+        nexus.ended(run, event)
+        if run.lone_operation:
+            closed(run, status, to_ns(event.event_time))
+
+    return end
+
+
 _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.WORKFLOW_STARTED: _started,
     codes.WORKFLOW_COMPLETED: _closed(codes.COMPLETED),
@@ -393,4 +402,8 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.PROPERTIES_MODIFIED: _properties_modified,
     **others.FOLDS,
     **nexus.FOLDS,
+    codes.OPERATION_COMPLETED: _operation_ended(codes.COMPLETED),
+    codes.OPERATION_FAILED: _operation_ended(codes.FAILED),
+    codes.OPERATION_CANCELED: _operation_ended(codes.CANCELED),
+    codes.OPERATION_TIMED_OUT: _operation_ended(codes.TIMED_OUT),
 }

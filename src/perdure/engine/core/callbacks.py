@@ -96,6 +96,11 @@ def check_callbacks(callbacks: Sequence[Callback], already: int = 0) -> None:
             raise invalid_argument(f"invalid callback: its header {TOKEN_HEADER} names no operation of this engine")
 
 
+def further(links: Sequence[Link], callbacks: Sequence[Callback]) -> list[Link]:
+    """Of the links of a request those that its callbacks do not bring along: clients name both where a start is an operation."""
+    return [link for link in links if not any(link in callback.links for callback in callbacks)]
+
+
 def attach(run: Run, callbacks: Iterable[Callback], event: HistoryEvent, request_id: str) -> None:
     """Folds that callbacks are attached to a run."""
     run.linked = True
@@ -110,10 +115,17 @@ def _copy(callback: Callback) -> Callback:
 
 
 def link_to(run: Run, request_id: str, event_type: EventType.ValueType) -> Link:
-    """To the event with which a request began the run, or was attached to it."""
+    """To the event with which a request began the run, or was attached to it; to the operation, where the run is nothing else."""
+    if run.lone_operation:
+        return Link(nexus_operation=Link.NexusOperation(namespace=run.queue_namespace, operation_id=run.workflow_id, run_id=run.run_id))
+    return event_link(run.namespace, run.workflow_id, run.run_id, request_id, event_type)
+
+
+def event_link(namespace: str, workflow_id: str, run_id: str, request_id: str, event_type: EventType.ValueType) -> Link:
+    """To the event of a run that a request has made; the one that started it has an id that is known."""
     link = Link()
     to = link.workflow_event
-    to.namespace, to.workflow_id, to.run_id = run.namespace, run.workflow_id, run.run_id
+    to.namespace, to.workflow_id, to.run_id = namespace, workflow_id, run_id
     if event_type == codes.WORKFLOW_STARTED:
         to.event_ref.event_id, to.event_ref.event_type = 1, event_type
     else:

@@ -8,7 +8,9 @@ Easily got wrong: pending activities and timers get no events. They are simply g
 
 from __future__ import annotations
 
-from temporalio.api.common.v1 import Payloads
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Link, Payloads
 
 from perdure.engine.core import codes
 from perdure.engine.core.outcome import RunClosed
@@ -25,7 +27,7 @@ def clear_the_way(tx: Transaction) -> None:
     tx.flush()
 
 
-def terminate(tx: Transaction, reason: str, details: Payloads | None, identity: str) -> None:
+def terminate(tx: Transaction, reason: str, details: Payloads | None, identity: str, links: Sequence[Link] = ()) -> None:
     """Writes the end of a run that was stopped from outside."""
     clear_the_way(tx)
     event = tx.event(codes.WORKFLOW_TERMINATED)
@@ -34,6 +36,7 @@ def terminate(tx: Transaction, reason: str, details: Payloads | None, identity: 
     if details is not None:
         a.details.CopyFrom(details)
     a.identity = identity
+    event.links.extend(links)
     tx.append(event)
     void(tx)
 

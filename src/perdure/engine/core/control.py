@@ -53,6 +53,7 @@ def request_cancel(run: Run, request: RequestCancelWorkflowExecutionRequest, env
     a = event.workflow_execution_cancel_requested_event_attributes
     a.cause = request.reason
     a.identity = request.identity
+    event.links.extend(request.links)
     tx.add(event)
     if run.task is None:
         schedule(tx)
@@ -73,5 +74,5 @@ def request_terminate(run: Run, request: TerminateWorkflowExecutionRequest, env:
     tx = Transaction(run, env)
     tx.outcome.reply = TerminateWorkflowExecutionResponse()
     details = request.details if request.HasField("details") else None
-    terminate(tx, request.reason or TERMINATE_REASON, details, request.identity or TERMINATE_IDENTITY)
+    terminate(tx, request.reason or TERMINATE_REASON, details, request.identity or TERMINATE_IDENTITY, request.links)
     return settle(tx)

@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatByIdRequest,
     RecordActivityTaskHeartbeatRequest,
     RequestCancelActivityExecutionRequest,
+    RequestCancelNexusOperationExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
     ResetStickyTaskQueueRequest,
@@ -30,6 +31,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateActivityExecutionRequest,
+    TerminateNexusOperationExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseActivityRequest,
     UnpauseWorkflowExecutionRequest,
@@ -52,6 +54,7 @@ from perdure.engine.core import (
     run_options,
     signals,
     standalone,
+    standalone_operations,
     update_requests,
     workflow_tasks,
 )
@@ -85,6 +88,7 @@ Request: TypeAlias = (
     | inbound.Received
     | RecordActivityTaskHeartbeatRequest
     | RequestCancelActivityExecutionRequest
+    | RequestCancelNexusOperationExecutionRequest
     | RequestCancelWorkflowExecutionRequest
     | ResetActivityRequest
     | ResetStickyTaskQueueRequest
@@ -100,6 +104,7 @@ Request: TypeAlias = (
     | SignalWorkflowExecutionRequest
     | StartWorkflowExecutionRequest
     | TerminateActivityExecutionRequest
+    | TerminateNexusOperationExecutionRequest
     | TerminateWorkflowExecutionRequest
     | UnpauseActivityRequest
     | UnpauseWorkflowExecutionRequest
@@ -153,6 +158,8 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     inbound.ChildClosed: inbound.child_closed,
     RequestCancelActivityExecutionRequest: standalone.request_cancel,
     TerminateActivityExecutionRequest: standalone.request_terminate,
+    RequestCancelNexusOperationExecutionRequest: standalone_operations.request_cancel,
+    TerminateNexusOperationExecutionRequest: standalone_operations.request_terminate,
     UpdateWorkflowExecutionRequest: update_requests.admit,
 }
 _AT_HOME_WITH_SPECULATION: Final = frozenset(

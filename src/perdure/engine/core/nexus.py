@@ -20,7 +20,7 @@ from temporalio.api.nexus.v1 import Request
 from temporalio.api.workflow.v1 import PendingNexusOperationInfo
 
 from perdure.engine.core import codes, due
-from perdure.engine.core.callbacks import SYSTEM_URL, TOKEN_HEADER, CallbackToken
+from perdure.engine.core.callbacks import SYSTEM_URL, TOKEN_HEADER, CallbackToken, link_to
 from perdure.engine.core.nexus_links import to_nexus
 from perdure.engine.core.times import to_ns
 
@@ -126,11 +126,9 @@ def _started(run: Run, event: HistoryEvent) -> None:
         _watch(run, op)
 
 
-def _ended(run: Run, event: HistoryEvent) -> None:
-    _end(run, getattr(event, _ENDS[event.event_type]).scheduled_event_id)
-
-
-def _end(run: Run, scheduled_event_id: int) -> None:
+def ended(run: Run, event: HistoryEvent) -> None:
+    """Folds the end of an operation, whatever it was."""
+    scheduled_event_id: int = getattr(event, ENDS[event.event_type]).scheduled_event_id
     op = find(run, scheduled_event_id)
     if op is not None and run.operations is not None:
         del run.operations[scheduled_event_id]
@@ -164,7 +162,7 @@ def _cancel_answered(run: Run, event: HistoryEvent, scheduled_event_id: int, req
         op.cancel_answer = event.event_type
 
 
-_ENDS: Final[dict[int, str]] = {
+ENDS: Final[dict[int, str]] = {
     codes.OPERATION_COMPLETED: "nexus_operation_completed_event_attributes",
     codes.OPERATION_FAILED: "nexus_operation_failed_event_attributes",
     codes.OPERATION_CANCELED: "nexus_operation_canceled_event_attributes",
@@ -172,13 +170,9 @@ _ENDS: Final[dict[int, str]] = {
 }
 """How an operation ends, and where that stands in the event."""
 
-FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
+FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {  # and `ended`, with what that means for the run
     codes.OPERATION_SCHEDULED: _scheduled,
     codes.OPERATION_STARTED: _started,
-    codes.OPERATION_COMPLETED: _ended,
-    codes.OPERATION_FAILED: _ended,
-    codes.OPERATION_CANCELED: _ended,
-    codes.OPERATION_TIMED_OUT: _ended,
     codes.OPERATION_CANCEL_REQUESTED: _cancel_requested,
     codes.OPERATION_CANCEL_COMPLETED: _cancel_completed,
     codes.OPERATION_CANCEL_FAILED: _cancel_failed,
@@ -230,15 +224,20 @@ def request_of(run: Run, key: int, op: Operation) -> OperationRequest:
         token = CallbackToken(run.namespace, run.workflow_id, run.run_id, op.scheduled_event_id, a.request_id)
         start.callback_header[TOKEN_HEADER] = token.encode()
         start.payload.CopyFrom(a.input)
-        start.links.append(to_nexus(_scheduled_link(run, op)))
+        link = to_nexus(_link(run, op))
+        if link is not None:
+            start.links.append(link)
     else:
         cancel = request.cancel_operation
         cancel.service, cancel.operation = a.service, a.operation
         cancel.operation_token = cancel.operation_id = op.operation_token
-    return OperationRequest(key, run.namespace, op, request, deadline(op)[0])
+    return OperationRequest(key, run.queue_namespace, op, request, deadline(op)[0])
 
 
-def _scheduled_link(run: Run, op: Operation) -> Link:
+def _link(run: Run, op: Operation) -> Link:
+    """To what asks for an operation."""
+    if run.lone_operation:
+        return link_to(run, run.start_request_id, codes.WORKFLOW_STARTED)
     link = Link()
     event = link.workflow_event
     event.namespace, event.workflow_id, event.run_id = run.namespace, run.workflow_id, run.run_id

@@ -1,7 +1,7 @@
 """What a run hears of its Nexus operations: started, ended in one of four ways, its request to cancel answered.
 
 Writes NexusOperationStarted, -Completed, -Failed, -Canceled, -TimedOut, NexusOperationCancelRequestCompleted and -Failed; each schedules
-a workflow task.
+a workflow task. A run that is nothing but an operation has none: it closes when that ends.
 
 Easily got wrong: an operation's end may be heard of before its start was answered. Then the start is written first, with the token
 that the end names.
@@ -18,6 +18,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes
+from perdure.engine.core.closing import void
 from perdure.engine.core.nexus import Operation, by_key, deadline, find
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
@@ -157,7 +158,10 @@ def _start(tx: Transaction, op: Operation, token: str, links: Sequence[Link]) ->
 
 def _tell(tx: Transaction, event: HistoryEvent) -> None:
     tx.add(event)
-    tx.wants_task = True
+    if tx.run.closed:
+        void(tx)
+    else:
+        tx.wants_task = not tx.run.lone_operation
 
 
 def _unsuccessful(op: Operation, cause: Failure) -> Failure:

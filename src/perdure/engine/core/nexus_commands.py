@@ -13,7 +13,7 @@ from typing import Final
 from temporalio.api.command.v1 import Command, ScheduleNexusOperationCommandAttributes
 
 from perdure.engine.core import codes, limits
-from perdure.engine.core.nexus import find
+from perdure.engine.core.nexus import ENDS, find
 from perdure.engine.core.plan import Plan, PlannedOperations, Refused
 from perdure.engine.core.start import bounded
 from perdure.engine.core.state import Run
@@ -21,12 +21,6 @@ from perdure.engine.core.times import earliest, set_ns
 from perdure.engine.core.transaction import Transaction
 
 _NAME: Final = "ScheduleNexusOperationCommand"
-_ENDS: Final = {
-    codes.OPERATION_COMPLETED: "nexus_operation_completed_event_attributes",
-    codes.OPERATION_FAILED: "nexus_operation_failed_event_attributes",
-    codes.OPERATION_CANCELED: "nexus_operation_canceled_event_attributes",
-    codes.OPERATION_TIMED_OUT: "nexus_operation_timed_out_event_attributes",
-}
 
 
 def _planned(plan: Plan) -> PlannedOperations:
@@ -109,7 +103,7 @@ def check_cancel(plan: Plan, command: Command) -> None:
 
 def _ends_in_buffer(run: Run, scheduled_event_id: int) -> bool:
     for event in run.buffered:
-        where = _ENDS.get(event.event_type)
+        where = ENDS.get(event.event_type)
         if where is not None and getattr(event, where).scheduled_event_id == scheduled_event_id:
             return True
     return False

@@ -22,7 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes
-from perdure.engine.core.callbacks import check_callbacks, link_to
+from perdure.engine.core.callbacks import check_callbacks, event_link, further, link_to
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_receiver, write_signaled
@@ -165,11 +165,18 @@ def existing_reply(
 ) -> StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse:
     """The answer to a request that had been served already (DEDUP, ATTACHED)."""
     started = decision is StartDecision.DEDUP
+    names = request.namespace, current.workflow_id, current.run_id, request.request_id
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
-        return SignalWithStartWorkflowExecutionResponse(run_id=current.run_id, first_execution_run_id=current.first_run_id, started=started)
-    return StartWorkflowExecutionResponse(
+        told = SignalWithStartWorkflowExecutionResponse(run_id=current.run_id, first_execution_run_id=current.first_run_id, started=started)
+        if request.links:
+            told.signal_link.CopyFrom(event_link(*names, codes.WORKFLOW_SIGNALED))
+        return told
+    reply = StartWorkflowExecutionResponse(
         run_id=current.run_id, first_execution_run_id=current.first_run_id, started=started, status=current.status
     )
+    if request.links or request.completion_callbacks:
+        reply.link.CopyFrom(event_link(*names, codes.WORKFLOW_STARTED if started else codes.WORKFLOW_OPTIONS_UPDATED))
+    return reply
 
 
 def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> Outcome:
@@ -199,7 +206,7 @@ def use_existing(run: Run, request: StartWorkflowExecutionRequest, env: Env) -> 
     if options.attach_completion_callbacks:
         a.attached_completion_callbacks.extend(request.completion_callbacks)
     if options.attach_links:
-        event.links.extend(request.links)
+        event.links.extend(further(request.links, a.attached_completion_callbacks))
     tx.add(event)
     return settle(tx)
 
@@ -214,7 +221,11 @@ def signal_existing(run: Run, request: SignalWithStartWorkflowExecutionRequest, 
     if not seen:
         check_receiver(run)
     tx = Transaction(run, env)
-    tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.first_run_id, started=False)
+    tx.outcome.reply = reply = SignalWithStartWorkflowExecutionResponse(
+        run_id=run.run_id, first_execution_run_id=run.first_run_id, started=False
+    )
+    if request.links and request.request_id:
+        reply.signal_link.CopyFrom(link_to(run, request.request_id, codes.WORKFLOW_SIGNALED))
     if seen:
         return tx.close()
     payloads = request.signal_input if request.HasField("signal_input") else None

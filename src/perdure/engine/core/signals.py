@@ -4,7 +4,8 @@ Writes WorkflowExecutionSignaled. Decides whether a signal is new, and whether i
 meaning.
 
 Easily got wrong: a request id that was seen before is answered as success even when the run has closed; and a signal to
-a run whose first workflow task is delayed does not bring that task forward.
+a run whose first workflow task is delayed does not bring that task forward. Who says from where a signal comes, by a link, is told by one
+where it went.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, Si
 
 from perdure.engine.core import codes, limits
 from perdure.engine.core.apply import signaled
+from perdure.engine.core.callbacks import link_to
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
@@ -79,7 +81,9 @@ def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outco
     if not seen:
         check_receiver(run)
     tx = Transaction(run, env)
-    tx.outcome.reply = SignalWorkflowExecutionResponse()
+    tx.outcome.reply = reply = SignalWorkflowExecutionResponse()
+    if request.links and request_id:
+        reply.link.CopyFrom(link_to(run, request_id, codes.WORKFLOW_SIGNALED))
     if seen:
         return tx.close()
     write_signaled(tx, name, payloads, request.header if has("header") else None, identity, request_id, request.links)

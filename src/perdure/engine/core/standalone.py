@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 from temporalio.api.command.v1 import ScheduleActivityTaskCommandAttributes
-from temporalio.api.enums.v1 import ActivityIdConflictPolicy, ActivityIdReusePolicy
 from temporalio.api.errordetails.v1 import ActivityExecutionAlreadyStartedFailure
 from temporalio.api.workflowservice.v1 import (
     RequestCancelActivityExecutionRequest,
@@ -29,11 +28,12 @@ from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
+from perdure.engine.core.standalone_ids import Found, judge
 from perdure.engine.core.start import bounded, drop_nulls, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
-from perdure.model.rpc import RpcError, already_exists, invalid_argument, not_found
+from perdure.model.rpc import already_exists, invalid_argument, not_found
 
 _OPTIONS: Final = (
     "activity_type",
@@ -48,7 +48,6 @@ _OPTIONS: Final = (
     "priority",
 )
 """What a start says in the words of the command that schedules an activity."""
-_AFTER_FAILURE: Final = frozenset((codes.FAILED, codes.CANCELED, codes.TERMINATED, codes.TIMED_OUT))
 
 
 def _command(request: StartActivityExecutionRequest) -> ScheduleActivityTaskCommandAttributes:
@@ -92,23 +91,13 @@ def answer_existing(run: Run, request: StartActivityExecutionRequest) -> StartAc
     Raises:
         RpcError: AlreadyExists, with that activity as detail.
     """
-    if request.request_id and request.request_id == run.start_request_id:
-        return StartActivityExecutionResponse(run_id=run.run_id, started=True)
-    if not run.closed:
-        if request.id_conflict_policy == ActivityIdConflictPolicy.ACTIVITY_ID_CONFLICT_POLICY_USE_EXISTING:
-            return StartActivityExecutionResponse(run_id=run.run_id, started=False)
-        raise _refused("Activity execution already started", run)
-    reuse = request.id_reuse_policy
-    rejected = reuse == ActivityIdReusePolicy.ACTIVITY_ID_REUSE_POLICY_REJECT_DUPLICATE
-    failed_only = reuse == ActivityIdReusePolicy.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
-    if rejected or (failed_only and run.status not in _AFTER_FAILURE):
-        raise _refused("Activity execution already finished", run)
-    return None
-
-
-def _refused(what: str, run: Run) -> RpcError:
+    found = judge(run, request.request_id, request.id_reuse_policy, request.id_conflict_policy)
+    if found is Found.NOTHING:
+        return None
+    if found in (Found.SAME, Found.EXISTING):
+        return StartActivityExecutionResponse(run_id=run.run_id, started=found is Found.SAME)
     detail = ActivityExecutionAlreadyStartedFailure(start_request_id=run.start_request_id, run_id=run.run_id)
-    return already_exists(f"{what}. ActivityId: {run.workflow_id}, RunId: {run.run_id}.", detail)
+    raise already_exists(f"Activity execution {found.value}. ActivityId: {run.workflow_id}, RunId: {run.run_id}.", detail)
 
 
 def start_standalone(namespace: str, request: StartActivityExecutionRequest, env: Env) -> Outcome:

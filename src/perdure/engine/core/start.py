@@ -28,7 +28,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.apply import Spans, is_null, run_started
-from perdure.engine.core.callbacks import check_callbacks, link_to
+from perdure.engine.core.callbacks import check_callbacks, further, link_to
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
@@ -209,10 +209,14 @@ def start(
         enter(run, update)
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
         _write_signal(tx, request)
-        tx.outcome.reply = SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=True)
+        tx.outcome.reply = told = SignalWithStartWorkflowExecutionResponse(
+            run_id=run.run_id, first_execution_run_id=run.run_id, started=True
+        )
+        if request.links and request.request_id:
+            told.signal_link.CopyFrom(link_to(run, request.request_id, codes.WORKFLOW_SIGNALED))
     else:
         tx.outcome.reply = reply = _started_reply(run.run_id)
-        if run.callbacks:
+        if run.callbacks or request.links:
             reply.link.CopyFrom(link_to(run, run.start_request_id, codes.WORKFLOW_STARTED))
     if not run.first_task_due:
         schedule(tx)
@@ -323,7 +327,7 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
     if has("user_metadata"):
         event.user_metadata.CopyFrom(request.user_metadata)
     if request.links:
-        event.links.extend(request.links)
+        event.links.extend(further(request.links, a.completion_callbacks))
     tx.number(event)
     run_started(run, event, tx.now, workflow_id, workflow_type, queue, spans)
 

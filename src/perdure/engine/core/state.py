@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 STANDALONE_MARK: Final = "\x1d"
 """Follows the namespace of a run that is an activity without a workflow."""
+OPERATION_MARK: Final = "\x1c"
+"""Follows that of a run that is a Nexus operation without a workflow."""
+BESIDE: Final = ("", STANDALONE_MARK, OPERATION_MARK)
+"""What follows the name of a namespace in the names under which its runs are kept."""
 _NONE: Final = HistoryEvent()
 _NOTHING: Final = _NONE.workflow_execution_started_event_attributes
 """What a run has until its first event."""
@@ -60,6 +64,7 @@ class Run:
         "held_since",
         "history_bytes",
         "linked",
+        "lone_operation",
         "memo",
         "namespace",
         "next_event_id",
@@ -105,7 +110,9 @@ class Run:
         self.namespace = namespace
         self.standalone = namespace.endswith(STANDALONE_MARK)
         """It is an activity without a workflow: it has no workflow tasks, and ends with its only activity."""
-        self.queue_namespace = namespace[:-1] if self.standalone else namespace
+        self.lone_operation = namespace.endswith(OPERATION_MARK)
+        """It is a Nexus operation without a workflow: it has no workflow tasks, and ends with its only operation."""
+        self.queue_namespace = namespace[:-1] if self.standalone or self.lone_operation else namespace
         """The namespace as users know it, that of its task queues."""
         self.run_id = run_id
         self.run_id_bytes = run_id_bytes(run_id)

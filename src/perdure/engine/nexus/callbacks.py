@@ -14,7 +14,9 @@ from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import codes
 from perdure.engine.core.callbacks import OPERATION_TOKEN_HEADER, TOKEN_HEADER, Attached, CallbackToken, decode_token, link_to
 from perdure.engine.core.nexus_answers import OperationEnded
+from perdure.engine.core.standalone_operation_views import outcome_of
 from perdure.engine.live_runs import LiveRun, LiveRuns
+from perdure.engine.nexus.operations import Operations
 from perdure.engine.transactions import StaleRun, Transactions
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, StatusCode, unavailable
@@ -26,10 +28,11 @@ ATTEMPTS_MAX = 10
 class Callbacks:
     """How those are called back who wait for the end of a run."""
 
-    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions) -> None:
+    def __init__(self, clock: Clock, runs: LiveRuns, transactions: Transactions, operations: Operations) -> None:
         self._clock = clock
         self._runs = runs
         self._transactions = transactions
+        self._operations = operations
 
     async def call_back(self, live: LiveRun, attached: Attached) -> None:
         """Tells one operation how a closed run has ended.
@@ -48,6 +51,9 @@ class Callbacks:
                     return
                 if is_crowded(caller):
                     await make_room(caller, self._clock)
+                    continue
+                await self._operations.cancellation_answered(caller.run, token.scheduled_event_id)
+                if caller.evicted:
                     continue
                 await self._transactions.run(caller, answer)
                 return
@@ -95,6 +101,9 @@ def _end(live: LiveRun) -> tuple[Payload | None, Failure | None]:
     elif event.event_type == codes.WORKFLOW_CANCELED:
         failure.message = "operation canceled"
         failure.canceled_failure_info.details.CopyFrom(event.workflow_execution_canceled_event_attributes.details)
+    elif live.run.lone_operation:
+        outcome = outcome_of(event)
+        return (outcome, None) if isinstance(outcome, Payload) else (None, outcome)
     elif event.event_type == codes.WORKFLOW_TERMINATED:
         failure.message = "operation terminated"
         failure.terminated_failure_info.SetInParent()

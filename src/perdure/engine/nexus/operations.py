@@ -12,18 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import NexusOperationCancellationState, PendingNexusOperationState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import Link as NexusLink
 from temporalio.api.nexus.v1 import StartOperationResponse
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse, RespondNexusTaskFailedRequest
+from temporalio.api.workflow.v1 import PendingNexusOperationInfo
+from temporalio.api.workflowservice.v1 import RespondNexusTaskFailedRequest
 
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import outbound
-from perdure.engine.core.nexus import OperationRequest
+from perdure.engine.core.nexus import OperationRequest, find
 from perdure.engine.core.nexus_answers import CancelAnswered, OperationAnswer, OperationEnded, OperationStarted
 from perdure.engine.core.nexus_links import from_nexus
 from perdure.engine.core.state import Run
@@ -34,6 +35,7 @@ from perdure.engine.nexus.failures import is_retryable, of_engine, of_handler, o
 from perdure.engine.nexus.system import SignalWithStart, perform
 from perdure.engine.nexus.tasks import NexusTasks
 from perdure.engine.transactions import StaleRun, Transactions
+from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError, StatusCode
@@ -48,6 +50,8 @@ BACKOFF_MAX_SECONDS = 3600.0
 """up to this, and a fifth more or less at random."""
 CALLS_MAX = 20_000
 """Requests under way, or waiting for their next attempt. Those beyond it are found again by the timer queue."""
+CANCELLATION_SECONDS = 1
+"""How long the end of an operation waits for the answer of the handler that is being asked to cancel it."""
 RETRY_SECONDS = 0.5
 """Between two attempts to record an answer."""
 _SECOND = 1_000_000_000
@@ -57,9 +61,11 @@ _TIMEOUT_HEADER = "operation-timeout"
 class _Call:
     """A request that is not answered yet."""
 
-    __slots__ = ("attempt", "failure", "last_time", "next_time")
+    __slots__ = ("answered", "attempt", "failure", "last_time", "next_time")
 
     def __init__(self) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """The answer is recorded, or nothing waits for it any more; or who waited for that has waited long enough."""
         self.attempt = 0
         self.last_time = 0
         """When the last attempt ended,"""
@@ -121,6 +127,13 @@ class Operations:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def cancellation_answered(self, run: Run, scheduled_event_id: int) -> None:
+        """Returns when no handler is just being asked to cancel this operation, or after a while: that is to be heard before its end."""
+        op = find(run, scheduled_event_id)
+        call = None if op is None or not op.started else self._calls.get((run.run_id, op.cancel_event_id))
+        if call is not None and not call.next_time and not call.answered.done():
+            await wait_until(self._clock, call.answered, self._clock.now() + CANCELLATION_SECONDS * _SECOND, None)
+
     async def _pursue(self, name: tuple[str, int], call: _Call) -> None:
         """Asks until there is an answer, or nothing to ask for any more."""
         try:
@@ -137,6 +150,8 @@ class Operations:
                 call.next_time = 0
         finally:
             del self._calls[name]
+            if not call.answered.done():
+                call.answered.set_result(None)
 
     async def _wanted(self, name: tuple[str, int]) -> OperationRequest | None:
         while True:
@@ -203,9 +218,9 @@ class Operations:
                 logger.debug("The answer to a Nexus request of run %s is recorded later: %s", run_id, error)
             await self._clock.sleep_until(self._clock.now() + int(RETRY_SECONDS * _SECOND))
 
-    def describe(self, run: Run, response: DescribeWorkflowExecutionResponse) -> None:
+    def describe(self, run: Run, pending: Iterable[PendingNexusOperationInfo]) -> None:
         """Adds what is known of attempts to what is shown of a run's pending operations."""
-        for info in response.pending_nexus_operations:
+        for info in pending:
             call = self._calls.get((run.run_id, info.scheduled_event_id))
             if call is not None:
                 info.attempt = call.attempt

@@ -41,8 +41,9 @@ def read_query(text: str, custom: Types, *, grouping: bool = False, aliases: Map
             raise BadQuery("operation is not supported: 'GROUP BY' clause is for counting")
         if len(parsed.group_by) > 1:
             raise BadQuery("operation is not supported: 'GROUP BY' clause supports only a single field")
-        group_by = grouped(parsed.group_by[0], custom) if parsed.group_by else None
-        names.update(known(name, custom).name for name in parsed.group_by)
+        by = [aliases.get(name, name) for name in parsed.group_by]
+        group_by = grouped(by[0], custom) if by else None
+        names.update(known(name, custom).name for name in by)
     except BadQuery as error:
         raise invalid_argument(f"invalid query: {error}") from None
     if DIVISION not in names:
