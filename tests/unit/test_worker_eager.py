@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import CommandType
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse
 
 from perdure import WorkflowClient, WorkflowContext, WorkflowWorker, activity, workflow
-from perdure.engine import dispatch, open_engine
+from perdure.engine import background, open_engine
 from perdure.engine.engine import Engine
 from perdure.engine.frontend import Frontend
 from perdure.storage import MemoryStorage
@@ -151,7 +151,7 @@ async def test_slots_come_back_when_the_engine_gives_nothing(engine: Elsewhere, 
 
 async def test_an_activity_whose_start_nobody_was_told_of_is_ready_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is told to try again, and then that the engine has the completion already: the activity has not begun."""
-    monkeypatch.setattr(dispatch, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.02)
     storage = Unsure()
     opened = await open_engine(storage)
     engine = Elsewhere(opened)
