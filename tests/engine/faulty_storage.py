@@ -47,6 +47,8 @@ class FaultyStorage:
         self._next: dict[Sequence[str], int] = {}
         self.armed = False
         self.faults: Counter[str] = Counter()
+        self.at_once = 0
+        """Groups that the engine's loop has written itself."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -79,6 +81,10 @@ class FaultyStorage:
         if whole:
             raise StorageError("planned: after everything was written")
         return answers
+
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed]:
+        self.at_once += 1
+        return self.commit(group)
 
     def load_runs(self, run_ids: Sequence[bytes]) -> list[StoredRun | None]:
         self._fail_read()

@@ -18,7 +18,7 @@ import pytest
 from temporalio.api.history.v1 import History
 
 from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
-from perdure.engine import background, open_engine
+from perdure.engine import background, lone_writes, open_engine
 from perdure.engine.committer import Committer
 from perdure.engine.engine import Engine
 from perdure.engine.loading import fold
@@ -108,6 +108,36 @@ async def test_nothing_is_shown_early_and_nothing_is_lost(inner: WorkflowStorage
     check_stored(inner, live)
 
 
+async def test_the_same_where_the_loop_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One workflow after the other, so that their transactions are alone, and nearly all are written by the loop itself."""
+    monkeypatch.setattr(lone_writes, "QUICK_SECONDS", 60.0)
+    monkeypatch.setattr(lone_writes, "WARY_GROUPS", 0)
+    inner = SQLiteStorage(tmp_path / "runs.db")
+    storage = FaultyStorage(inner, 7)
+    engine = await open_engine(storage)  # type: ignore[arg-type]
+    client = WorkflowClient(Witness(engine.frontend(in_process=True), inner))  # type: ignore[arg-type]
+    runs: Counter[tuple[Any, ...]] = Counter()
+    mixed_load.journal = lambda *entry: runs.update([entry])
+    worker = WorkflowWorker(client, workflows=WORKFLOWS, activities=ACTIVITIES, poll_error_backoff=0.01)
+    await worker.start()
+    storage.arm()
+    try:
+        async with asyncio.timeout(50):
+            for number in range(2):
+                for kind in KINDS:
+                    signals: dict[str, int] = {}
+                    assert await drive(client, kind, number, signals) == expected(kind, number, signals)[0], (kind, number)
+    finally:
+        print(dict(storage.faults))
+        storage.disarm()
+        await worker.stop()
+        await engine.close()
+    check_runs_once(runs)
+    assert storage.at_once > 50
+    assert sum(storage.faults.values()) >= 5
+    check_stored(inner, {}, each=2)
+
+
 async def test_an_answer_before_the_commit_would_be_noticed(inner: WorkflowStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted bug: the engine answers when it has handed a transaction to the committer."""
     honest = Committer.submit
@@ -140,23 +170,23 @@ async def check_pollers(engine: Engine, worker: WorkflowWorker) -> None:
             await asyncio.sleep(0.01)
 
 
-def check_stored(storage: WorkflowStorage, live: dict[str, dict[str, Any]]) -> None:
+def check_stored(storage: WorkflowStorage, live: dict[str, dict[str, Any]], each: int = EACH) -> None:
     """Every history is legal and folds; where the run was in memory, to the state that was there."""
     storage.open()
     try:
         shown = storage.list_runs("default", None, 10_000)
-        assert len(shown) == EACH * (len(KINDS) + 2)  # "rounds" are three runs each
-        for each in shown:
-            stored = storage.load_run(each.run_id)
+        assert len(shown) == each * (len(KINDS) + 2)  # "rounds" are three runs each
+        for row in shown:
+            stored = storage.load_run(row.run_id)
             assert stored is not None
             events = list(History.FromString(join_history(stored.history)).events)
             check_history(events)
             run = fold(stored).run
             assert run.closed and not stored.activities and not stored.buffered
             assert (stored.row.status, stored.row.next_event_id, stored.row.due) == (run.status, run.next_event_id, None)
-            assert each.status == run.status
+            assert row.status == run.status
             if run.run_id in live:
                 assert snapshot(run) == live[run.run_id]
-        assert {run_id_bytes(run_id) for run_id in live} <= {each.run_id for each in shown}
+        assert {run_id_bytes(run_id) for run_id in live} <= {row.run_id for row in shown}
     finally:
         storage.close()

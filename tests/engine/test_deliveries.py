@@ -55,6 +55,9 @@ class Cut:
         self.left -= 1
         return self.inner.commit(group)
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed]:
+        return self.commit(group)
+
 
 async def wait_for_all(storage: WorkflowStorage) -> None:
     """Returns when all is done."""

@@ -57,6 +57,9 @@ class Cut:
             raise StorageError("the power is gone")
         return self.inner.commit(group)
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed]:
+        return self.commit(group)
+
 
 class Scene:
     """An engine with an endpoint, and what its workers do."""

@@ -42,6 +42,9 @@ class Killed:
                 answers[-1] = Committed.UNKNOWN
         return answers
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed]:
+        return self.commit(group)
+
 
 async def act_until_killed(storage: Killed, clock: ManualClock, overlap: int) -> None:
     async with bench(storage, clock) as b:  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from perdure.storage import SQLiteStorage
 from perdure.storage.conformance.rows import activity, run_id, start, step
 from perdure.storage.contract import Committed, join_history
 from perdure.storage.sqlite import commits
+from perdure.storage.sqlite.database import BUSY_MS
 
 
 @pytest.fixture
@@ -86,3 +87,30 @@ def test_a_reader_thread_takes_its_connection_with_it(storage: SQLiteStorage) ->
         thread.start()
         thread.join()
     assert len(storage._readers._all) == 0
+
+
+def test_a_commit_at_once_leaves_the_checkpoint_to_the_next_commit(storage: SQLiteStorage) -> None:
+    version = 2
+    while storage.commit_at_once([step(1, version, b"<two>" * 400)]) is not None:
+        version += 1
+        assert version < 100
+    assert storage.commit_at_once([step(1, version, b"<two>" * 400)]) is None
+    assert storage.commit([step(1, version, b"<two>" * 400)]) == [Committed.YES]
+    assert storage.commit_at_once([step(1, version + 1, b"<two>" * 400)]) == [Committed.YES]
+
+
+def test_a_commit_at_once_waits_for_no_other_program(storage: SQLiteStorage) -> None:
+    browser = apsw.Connection(storage.path)
+    browser.execute("BEGIN IMMEDIATE")
+    assert storage.commit_at_once([step(1, 2, b"<two>")]) is None
+    browser.execute("ROLLBACK")
+    browser.close()
+    assert storage.commit_at_once([step(1, 2, b"<two>")]) == [Committed.YES]
+    assert storage._owned().pragma("busy_timeout") == BUSY_MS
+
+
+def test_a_commit_at_once_that_cannot_be_done_is_left_to_commit(storage: SQLiteStorage) -> None:
+    assert storage.commit_at_once([start(1, "lone surrogate \ud800")]) is None
+    assert storage.commit_at_once([step(1, 7, b"<ahead>")]) == [Committed.CONFLICT]
+    stored = storage.load_run(run_id(1))
+    assert stored is not None and stored.row.version == 1

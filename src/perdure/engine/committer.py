@@ -3,12 +3,12 @@
 What one turn of the event loop submits is handed to the writer thread at the end of the turn; the writer takes all that has been
 handed over, gives it to the storage as one group (one flush to disk), and the answers come back to the loop in the order of
 submission. While a group is being written the next one gathers, so an idle engine pays one flush of latency and a busy one
-shares it.
+shares it. A transaction that is alone does not go to the thread if the disk is quick: the loop would only wait for it (`LoneWrites`).
 
-The rule a newcomer would get wrong: an entry's callback runs on the loop, after durability, and callbacks of one run never
-overtake each other. The writer shares the interpreter's lock with the loop, so it does little else than call the storage, and
-is not woken for every transaction of a turn: it would take the lock for a group of one (chains of 50 workflows: 3 transactions in a
-group instead of 40). Only a transaction that is alone, as the one before it was, does not wait for the end of its turn.
+The rule a newcomer would get wrong: an entry's callback runs on the loop, after durability, never inside `submit`, and callbacks of
+one run never overtake each other. The writer shares the interpreter's lock with the loop, so it does little else than call the
+storage, and is not woken for every transaction of a turn: it would take the lock for a group of one (chains of 50 workflows: 3
+transactions in a group instead of 40).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeAlias
+from time import perf_counter
+from typing import TypeAlias, TypeVar
 
+from perdure.engine.lone_writes import LoneWrites
 from perdure.model.errors import StorageError
 from perdure.storage.contract import Committed, Transaction, WorkflowStorage
 
@@ -35,6 +37,8 @@ EARLY_TRANSACTIONS = 16
 Entry: TypeAlias = tuple[Transaction, Callable[[Committed], None]]
 """A transaction, and who hears what became of it."""
 
+Answers = TypeVar("Answers", list[Committed], list[Committed] | None)
+
 
 class Committer:
     """The one way from the engine to durable storage."""
@@ -47,8 +51,7 @@ class Committer:
         self._handed_over: SimpleQueue[list[Entry] | None] = SimpleQueue()
         """Whole turns, for the writer; None: it ends."""
         self._in_flight = 0
-        self._alone = False
-        """The last group was of one: nothing is likely to join the next one, so it need not wait for the end of its turn."""
+        self._lone_writes = LoneWrites()
         self._settled: asyncio.Future[None] | None = None
         self.groups = 0
         """Groups written since the engine opened; with `transactions`, how well commits are shared."""
@@ -66,9 +69,6 @@ class Committer:
         self._in_flight += 1
         gathering = self._gathering
         if not gathering:
-            if self._alone and self._in_flight == 1 and self._thread is not None:
-                self._handed_over.put([(transaction, done)])
-                return
             self._loop.call_soon(self._hand_over)
         gathering.append((transaction, done))
         if len(gathering) >= EARLY_TRANSACTIONS and self._thread is not None and self._handed_over.empty():
@@ -93,16 +93,26 @@ class Committer:
         if not turn:
             return
         if self._thread is None:
-            self._answer(turn, self._commit(turn))
-        else:
+            self._answer(turn, self._commit(turn, self._storage.commit), 0.0)
+        elif self._in_flight > 1 or not self._lone_writes.suit(turn[0][0]) or not self._write_here(turn):
             self._handed_over.put(turn)
+
+    def _write_here(self, group: list[Entry]) -> bool:
+        """Writes a group on the loop, while the writer has nothing; False if the storage would rather have it in a thread."""
+        began = perf_counter()
+        answers = self._commit(group, self._storage.commit_at_once)
+        if answers is None:
+            return False
+        self._answer(group, answers, perf_counter() - began)
+        return True
 
     def _write_groups(self) -> None:
         """The writer thread."""
         while (group := self._next_group()) is not None:
-            answers = self._commit(group)
+            began = perf_counter()
+            answers = self._commit(group, self._storage.commit)
             try:
-                self._loop.call_soon_threadsafe(self._answer, group, answers)
+                self._loop.call_soon_threadsafe(self._answer, group, answers, perf_counter() - began)
             except RuntimeError:  # the loop has been closed under us: nobody is left to be told
                 return
 
@@ -119,24 +129,25 @@ class Committer:
             group.extend(turn)
         return group
 
-    def _commit(self, group: list[Entry]) -> list[Committed]:
-        self.groups += 1
-        self.transactions += len(group)
+    def _commit(self, group: list[Entry], commit: Callable[[list[Transaction]], Answers]) -> Answers:
+        """What `commit` says; UNKNOWN for all if it breaks."""
         try:
-            return self._storage.commit([transaction for transaction, _ in group])
+            return commit([transaction for transaction, _ in group])
         except StorageError:
             logger.exception("The storage %s did not say what became of %d transactions", self._storage.url, len(group))
         except Exception:
             logger.exception("The storage %s broke its contract: commit() raised", self._storage.url)
         return [Committed.UNKNOWN] * len(group)
 
-    def _answer(self, group: list[Entry], answers: list[Committed]) -> None:
+    def _answer(self, group: list[Entry], answers: list[Committed], seconds: float) -> None:
+        self.groups += 1
+        self.transactions += len(group)
         for (_, done), answer in zip(group, answers, strict=True):
             try:
                 done(answer)
             except Exception:
                 logger.exception("A callback after commit failed")
         self._in_flight -= len(group)
-        self._alone = len(group) == 1
+        self._lone_writes.note(group[0][0], len(group), seconds)
         if not self._in_flight and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)

@@ -254,6 +254,13 @@ class WorkflowStorage(Protocol):
         """
         ...
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed] | None:
+        """As `commit`, for a caller who can wait for one write to a quick disk and for nothing else.
+
+        None, and nothing was done, where more is due than that: then `commit` does it, in a thread.
+        """
+        ...
+
     def load_run(self, run_id: bytes) -> StoredRun | None:
         """All that is kept of a run; None if there is no such run."""
         ...

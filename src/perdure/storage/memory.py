@@ -113,6 +113,9 @@ class MemoryStorage:
         self._check_open()
         return [self._commit_one(transaction) for transaction in group]
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed]:
+        return self.commit(group)
+
     def _commit_one(self, transaction: Transaction) -> Committed:
         if not self._is_expected(transaction):
             return Committed.CONFLICT

@@ -49,6 +49,18 @@ class StorageConformance(RecordCases, FindCases):
             assert storage.next_due(0) is None
             assert storage.commit([]) == []
 
+    def test_a_commit_at_once_is_a_commit_or_nothing(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as storage:
+            transaction = start(1, "order-1")
+            answers = storage.commit_at_once([transaction])
+            if answers is None:
+                assert storage.load_run(run_id(1)) is None
+                answers = storage.commit([transaction])
+            assert answers == [YES]
+            assert storage.load_run(run_id(1)) == StoredRun(transaction.writes[0].row, [b"<start>"], [], [])
+            assert storage.commit_at_once([start(2, "order-1")]) in ([CONFLICT], None)
+            assert storage.load_run(run_id(2)) is None
+
     def test_loading_many_keeps_the_order_asked_for(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as storage:
             storage.commit([start(number, f"order-{number}") for number in (1, 2, 3)])

@@ -116,6 +116,11 @@ class SQLiteStorage:
         assert self._committer is not None
         return self._committer.commit(group)
 
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed] | None:
+        self._owned()
+        assert self._committer is not None
+        return self._committer.commit_at_once(group)
+
     # --- reading
 
     def _read(self, query: PackedQuery, **arguments: Any) -> list[list[Row]]:
