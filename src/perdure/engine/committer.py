@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from perdure.engine.lone_writes import LoneWrites
 from perdure.model.errors import StorageError
@@ -36,8 +36,6 @@ EARLY_TRANSACTIONS = 16
 
 Entry: TypeAlias = tuple[Transaction, Callable[[Committed], None]]
 """A transaction, and who hears what became of it."""
-
-Answers = TypeVar("Answers", list[Committed], list[Committed] | None)
 
 
 class Committer:
@@ -93,7 +91,7 @@ class Committer:
         if not turn:
             return
         if self._thread is None:
-            self._answer(turn, self._commit(turn, self._storage.commit), 0.0)
+            self._answer(turn, self._commit(turn, self._storage.commit) or _unknown(turn), 0.0)
         elif self._in_flight > 1 or not self._lone_writes.suit(turn[0][0]) or not self._write_here(turn):
             self._handed_over.put(turn)
 
@@ -110,7 +108,7 @@ class Committer:
         """The writer thread."""
         while (group := self._next_group()) is not None:
             began = perf_counter()
-            answers = self._commit(group, self._storage.commit)
+            answers = self._commit(group, self._storage.commit) or _unknown(group)
             try:
                 self._loop.call_soon_threadsafe(self._answer, group, answers, perf_counter() - began)
             except RuntimeError:  # the loop has been closed under us: nobody is left to be told
@@ -129,7 +127,7 @@ class Committer:
             group.extend(turn)
         return group
 
-    def _commit(self, group: list[Entry], commit: Callable[[list[Transaction]], Answers]) -> Answers:
+    def _commit(self, group: list[Entry], commit: Callable[[list[Transaction]], list[Committed] | None]) -> list[Committed] | None:
         """What `commit` says; UNKNOWN for all if it breaks."""
         try:
             return commit([transaction for transaction, _ in group])
@@ -137,7 +135,7 @@ class Committer:
             logger.exception("The storage %s did not say what became of %d transactions", self._storage.url, len(group))
         except Exception:
             logger.exception("The storage %s broke its contract: commit() raised", self._storage.url)
-        return [Committed.UNKNOWN] * len(group)
+        return _unknown(group)
 
     def _answer(self, group: list[Entry], answers: list[Committed], seconds: float) -> None:
         self.groups += 1
@@ -151,3 +149,7 @@ class Committer:
         self._lone_writes.note(group[0][0], len(group), seconds)
         if not self._in_flight and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
+
+
+def _unknown(group: list[Entry]) -> list[Committed]:
+    return [Committed.UNKNOWN] * len(group)
