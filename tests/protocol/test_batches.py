@@ -197,6 +197,10 @@ async def test_job_is_stopped_and_listed(client: Client, executions: list[Workfl
         ListBatchOperationsRequest(namespace="default", next_page_token=first.next_page_token)
     )
     assert [(each.job_id, each.state) for each in (*first.operation_info, *rest.operation_info)] == [("quick", COMPLETED), ("slow", FAILED)]
+    for token in (b"token", b"12345678\xff"):
+        with pytest.raises(RPCError) as refusal:
+            await client.workflow_service.list_batch_operations(ListBatchOperationsRequest(namespace="default", next_page_token=token))
+        assert refusal.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 async def test_job_goes_on_after_a_restart(tmp_path: Path) -> None:

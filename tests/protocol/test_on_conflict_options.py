@@ -6,7 +6,14 @@ import uuid
 
 from temporalio.api.common.v1 import Link, Payloads
 from temporalio.api.enums.v1 import EventType, UpdateWorkflowExecutionLifecycleStage, WorkflowIdConflictPolicy
-from temporalio.api.workflowservice.v1 import ExecuteMultiOperationRequest, StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationRequest,
+    PollWorkflowTaskQueueRequest,
+    RespondWorkflowTaskCompletedRequest,
+    StartWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
+)
 from temporalio.client import Client
 from tests.protocol.conftest import Workers
 from tests.protocol.test_updates import Ledger
@@ -62,3 +69,23 @@ async def test_an_update_with_start_attaches_its_start(client: Client, worker: W
             assert answer.responses[0].start_workflow.started == (number == 1)
             assert answer.responses[1].update_workflow.outcome.success.payloads[0].data == str(number).encode()
         assert await attached(client, workflow_id) == [("two", ["caller"])]
+
+
+async def test_a_description_names_the_events_of_its_requests(client: Client) -> None:
+    """While a worker has a workflow task, what is attached waits for its end, and for its id."""
+    service = client.workflow_service
+    workflow_id, queue = str(uuid.uuid4()), "queue"
+    await service.start_workflow_execution(start(workflow_id, queue, "one"))
+    await service.start_workflow_execution(start(workflow_id, queue, "two"))
+    task = await service.poll_workflow_task_queue(PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue)))
+    await service.start_workflow_execution(start(workflow_id, queue, "three"))
+
+    async def infos() -> dict[str, tuple[int, int, bool]]:
+        described = (await client.get_workflow_handle(workflow_id).describe()).raw_description
+        shown = described.workflow_extended_info.request_id_infos
+        return {request_id: (info.event_type, info.event_id, info.buffered) for request_id, info in shown.items()}
+
+    began = {"one": (EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1, False), "two": (UPDATED, 3, False)}
+    assert await infos() == {**began, "three": (UPDATED, 0, True)}
+    await service.respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest(task_token=task.task_token))
+    assert await infos() == {**began, "three": (UPDATED, 6, False)}

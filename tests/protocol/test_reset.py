@@ -126,3 +126,28 @@ async def test_a_point_without_a_workflow_task_is_refused(client: Client, worker
         with pytest.raises(RPCError) as refused:
             await client.workflow_service.reset_workflow_execution(reset(client.get_workflow_handle("none"), 4))
         assert refused.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def reset_run_id(client: Client, workflow_id: str, run_id: str) -> str:
+    described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    return described.raw_description.workflow_extended_info.reset_run_id
+
+
+async def test_a_run_shows_to_which_run_it_was_reset_last(client: Client, worker: Workers) -> None:
+    """The one that is reset while it is open, one that has closed, and one that is not current any more."""
+    service = client.workflow_service
+    async with worker([Steps], [note]) as running:
+        handle = await client.start_workflow(Steps.run, 1, id=str(uuid.uuid4()), task_queue=running.task_queue)
+        first = handle.first_execution_run_id or ""
+        while len(await kinds(handle)) < 10:  # its first activity is done
+            pass
+        assert await reset_run_id(client, handle.id, first) == ""
+        second = (await service.reset_workflow_execution(reset(handle, 4, run_id=first))).run_id
+        assert await reset_run_id(client, handle.id, first) == second
+        await client.get_workflow_handle(handle.id).signal(Steps.add, "sent")
+        await client.get_workflow_handle(handle.id).result()
+        third = (await service.reset_workflow_execution(reset(handle, 4, run_id=second))).run_id
+        assert await reset_run_id(client, handle.id, second) == third
+        fourth = (await service.reset_workflow_execution(reset(handle, 4, run_id=first))).run_id
+        shown = [await reset_run_id(client, handle.id, run_id) for run_id in (first, second, third, fourth)]
+        assert shown == [fourth, third, "", ""]

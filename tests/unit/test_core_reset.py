@@ -20,7 +20,7 @@ import core_commands as commands
 from core_support import Driver, effects, kinds, payloads, seconds, start_request
 
 from perdure.engine.core import describe
-from perdure.engine.core.reset import reset
+from perdure.engine.core.reset import WasReset, reset
 from perdure.model.rpc import RpcError, StatusCode
 
 
@@ -192,3 +192,11 @@ def test_an_accepted_update_waits_again(excluded: list[int]) -> None:
     if found:
         assert found[0].workflow_execution_update_admitted_event_attributes.request.input.name == "change"
         assert new.run.updates is not None and "u1" in new.run.updates.admitted
+
+
+def test_a_closed_run_notes_to_which_run_it_was_reset() -> None:
+    driver = finished()
+    outcome = driver.do(WasReset("01890000-0000-7000-8000-000000000000"))
+    assert outcome.changed and not outcome.events.parts
+    assert describe(driver.run).workflow_extended_info.reset_run_id == "01890000-0000-7000-8000-000000000000"
+    assert not driver.do(WasReset("01890000-0000-7000-8000-000000000000")).changed

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
@@ -123,9 +123,13 @@ class Batches:
         """
         return (await self._find(namespace, job_id))[1]
 
-    async def page(self, namespace: str, after: str, limit: int) -> list[BatchJob]:
-        """Jobs in the order of their ids."""
-        return [decode(record.data) for record in await self._records.list(KIND, namespace, after_key=after or None, limit=limit)]
+    async def all(self, namespace: str) -> AsyncIterator[BatchJob]:
+        """The jobs of a namespace, in the order of their ids."""
+        after: str | None = None
+        while page := await self._records.list(KIND, namespace, after_key=after):
+            for record in page:
+                yield decode(record.data)
+            after = page[-1].key
 
     async def stop(self, namespace: str, job_id: str) -> None:
         """Ends a job; what it has done stays done.
@@ -152,10 +156,7 @@ class Batches:
         return record, decode(record.data)
 
     async def _jobs(self, namespace: str) -> list[BatchJob]:
-        jobs: list[BatchJob] = []
-        while len(page := await self.page(namespace, jobs[-1].start.job_id if jobs else "", 1000)) == 1000:
-            jobs += page
-        return jobs + page
+        return [job async for job in self.all(namespace)]
 
     # Going on.
 

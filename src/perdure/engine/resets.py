@@ -7,16 +7,18 @@ are let settle first, and if either has gone on while the others were read, they
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TypeAlias
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
 from perdure.engine.core import codes
-from perdure.engine.core.reset import check_reset, reset
+from perdure.engine.core.reset import WasReset, check_reset, reset
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
-from perdure.engine.transactions import Transactions, current_row
+from perdure.engine.transactions import StaleRun, Transactions, current_row
+from perdure.model.errors import StorageError
 from perdure.model.rpc import RpcError, invalid_argument, unavailable
 
 _Events: TypeAlias = list[HistoryEvent]
@@ -82,7 +84,7 @@ class Resets:
         continues: bool,
         request: ResetWorkflowExecutionRequest,
     ) -> ResetWorkflowExecutionResponse:
-        environment = self._transactions.environment
+        environment, base_run_id = self._transactions.environment, request.workflow_execution.run_id
         environment.begin()
         try:
             outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment)
@@ -97,4 +99,13 @@ class Resets:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(outcome.run, current.run))
         await future
+        if outcome.terminated is None or base_run_id != current.run.run_id:
+            await self._note(base_run_id, outcome.run.run_id)
         return ResetWorkflowExecutionResponse(run_id=outcome.run.run_id)
+
+    async def _note(self, base_run_id: str, run_id: str) -> None:
+        """What a closed base run shows; the reset is done, whatever becomes of this."""
+        with contextlib.suppress(RpcError, StaleRun, StorageError):
+            base = await self._runs.load(base_run_id)
+            if base is not None:
+                await self._transactions.run(base, WasReset(run_id))

@@ -16,6 +16,8 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core.batch_operations import BatchJob
+from perdure.engine.core.times import to_ns
+from perdure.engine.newest_first import Place, newest_first
 from perdure.model.rpc import invalid_argument
 
 PAGE_MAX = 1000
@@ -39,14 +41,11 @@ class BatchCalls(Calls):
 
     @rpc
     async def list_batch_operations(self, request: ListBatchOperationsRequest) -> ListBatchOperationsResponse:
-        """Jobs in the order of their ids."""
+        """Jobs, the newest first."""
         self._namespace(request.namespace)
         size = min(request.page_size, PAGE_MAX) if request.page_size > 0 else PAGE_MAX
-        jobs = await self.engine.batches.page(request.namespace, request.next_page_token.decode(errors="replace"), size + 1)
-        response = ListBatchOperationsResponse(operation_info=[_info(job) for job in jobs[:size]])
-        if len(jobs) > size:
-            response.next_page_token = jobs[size - 1].start.job_id.encode()
-        return response
+        jobs, token = await newest_first(self.engine.batches.all(request.namespace), _place, size, request.next_page_token)
+        return ListBatchOperationsResponse(operation_info=[_info(job) for job in jobs], next_page_token=token)
 
     @rpc
     async def stop_batch_operation(self, request: StopBatchOperationRequest) -> StopBatchOperationResponse:
@@ -61,6 +60,10 @@ class BatchCalls(Calls):
         self._namespace(namespace)
         if not job_id:
             raise invalid_argument("JobId is not set on request.")
+
+
+def _place(job: BatchJob) -> Place:
+    return Place.of(to_ns(job.shown.start_time), job.start.job_id)
 
 
 def _info(job: BatchJob) -> BatchOperationInfo:

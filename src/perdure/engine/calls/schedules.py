@@ -29,6 +29,7 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core.schedules import policies, requests
 from perdure.engine.core.schedules.state import ScheduleState
 from perdure.engine.core.times import set_ns, timestamp, to_ns
+from perdure.engine.newest_first import Place, newest_first
 from perdure.engine.schedules.queries import schedule_filter
 from perdure.model.ids import new_run_id
 
@@ -108,23 +109,18 @@ class ScheduleCalls(Calls):
 
     @rpc
     async def list_schedules(self, request: ListSchedulesRequest) -> ListSchedulesResponse:
-        """Schedules in the order of their ids."""
+        """Schedules, the newest first."""
         self._namespace(request.namespace)
         size = min(request.maximum_page_size, PAGE_MAX) if request.maximum_page_size > 0 else PAGE_MAX
-        response = ListSchedulesResponse()
-        after = request.next_page_token.decode(errors="replace")
-        async for state in self._found(request.namespace, request.query, after):
-            if len(response.schedules) == size:
-                response.next_page_token = response.schedules[-1].schedule_id.encode()
-                break
-            response.schedules.append(requests.listed(state))
-        return response
+        found = self._found(request.namespace, request.query)
+        states, token = await newest_first(found, _place, size, request.next_page_token)
+        return ListSchedulesResponse(schedules=[requests.listed(state) for state in states], next_page_token=token)
 
     @rpc
     async def count_schedules(self, request: CountSchedulesRequest) -> CountSchedulesResponse:
         """How many schedules a query finds."""
         self._namespace(request.namespace)
-        return CountSchedulesResponse(count=sum([1 async for _ in self._found(request.namespace, request.query, "")]))
+        return CountSchedulesResponse(count=sum([1 async for _ in self._found(request.namespace, request.query)]))
 
     @rpc
     async def list_schedule_matching_times(self, request: ListScheduleMatchingTimesRequest) -> ListScheduleMatchingTimesResponse:
@@ -146,8 +142,8 @@ class ScheduleCalls(Calls):
         policies.patch(state, patch, now)
         policies.advance(state, now)
 
-    async def _found(self, namespace: str, query: str, after: str) -> AsyncIterator[ScheduleState]:
-        wanted = schedule_filter(query, self.engine.namespaces.get(namespace).attributes)
+    async def _found(self, namespace: str, query: str) -> AsyncIterator[ScheduleState]:
+        wanted, after = schedule_filter(query, self.engine.namespaces.get(namespace).attributes), ""
         while True:
             states = await self.engine.schedules.list(namespace, after or None, PAGE_MAX)
             for number, state in enumerate(states):
@@ -158,3 +154,7 @@ class ScheduleCalls(Calls):
             if len(states) < PAGE_MAX:
                 return
             after = states[-1].schedule_id
+
+
+def _place(state: ScheduleState) -> Place:
+    return Place.of(to_ns(state.info.create_time), state.schedule_id)

@@ -271,7 +271,7 @@ def _cancel_requested(run: Run, event: HistoryEvent) -> None:
 def _options_updated(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_execution_options_updated_event_attributes
     if a.attached_request_id:
-        run.attached_request_ids.add(a.attached_request_id)
+        run.attached_request_ids[a.attached_request_id] = event.event_id
     if a.HasField("priority"):
         run.start = changed = WorkflowExecutionStartedEventAttributes()
         changed.CopyFrom(run.start_event.workflow_execution_started_event_attributes)

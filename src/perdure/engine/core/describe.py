@@ -63,6 +63,12 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
     extended.original_start_time.CopyFrom(run.start_event.event_time)
     if run.reset_time:
         set_ns(extended.last_reset_time, run.reset_time)
+    extended.reset_run_id = run.reset_run_id
+    begun = extended.request_id_infos[run.start_request_id]
+    begun.event_id, begun.event_type = 1, codes.WORKFLOW_STARTED
+    for request_id, event_id in run.attached_request_ids.items():
+        attached = extended.request_id_infos[request_id]
+        attached.event_id, attached.event_type, attached.buffered = event_id, codes.WORKFLOW_OPTIONS_UPDATED, not event_id
     if run.paused is not None:
         extended.pause_info.identity, extended.pause_info.reason = run.paused.identity, run.paused.reason
         set_ns(extended.pause_info.paused_time, run.paused.time)

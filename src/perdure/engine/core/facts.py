@@ -1,7 +1,8 @@
 """What the history does not say of a run: a few bytes that each transaction rewrites. They open with a format number.
 
 Namespace, run id and start request id; the size of the history; the sticky queue; whether a close was attempted; failures
-of workflow tasks since the last success; what a closed run still owes its parent, its children and those who wait for its end;
+of workflow tasks since the last success; what a closed run still owes its parent, its children and those who wait for its end, and to
+which run it was reset;
 of the pending workflow task the start of its heartbeat chain and who holds it, and all of it when it is transient.
 (What it does not say of a pending activity: `rows`.)
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT, discharge
 from perdure.engine.core.pending import WorkflowTask
-from perdure.model.ids import run_id_text
+from perdure.model.ids import run_id_bytes, run_id_text
 
 if TYPE_CHECKING:
     from perdure.engine.core.state import Run
@@ -58,6 +59,8 @@ def run_facts(run: Run) -> bytes:
         if task.attempt > 1:
             flags |= _HAS_TRANSIENT
             tail += _transient(task)
+    elif run.reset_run_id:
+        tail = run_id_bytes(run.reset_run_id)
     body = _BODY.pack(run.history_bytes, run.sticky_timeout, run.task_failures, flags, len(sticky), len(cause))
     return b"".join((head, body, sticky, cause, tail))
 
@@ -109,6 +112,8 @@ def read_facts(run: Run, data: bytes, at: int) -> None:
     run.close_attempted = bool(flags & _CLOSE_ATTEMPTED)
     if flags & _HAS_TASK:
         _read_task(run, data, at + cause, flags)
+    elif len(data) > at + cause:
+        run.reset_run_id = run_id_text(data[at + cause :])
     if run.unsent and run.closed:
         for bit, duty in ((_TELL_PARENT, TELL_PARENT), (_END_CHILDREN, END_CHILDREN), (_CALL_BACK, CALL_BACK)):
             if not flags & bit:

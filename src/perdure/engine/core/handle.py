@@ -51,6 +51,7 @@ from perdure.engine.core import (
     outbound,
     pausing,
     policies,
+    reset,
     run_options,
     signals,
     standalone,
@@ -85,6 +86,7 @@ Request: TypeAlias = (
     | outbound.Answer
     | outbound.Discharged
     | nexus_answers.OperationAnswer
+    | reset.WasReset
     | inbound.Received
     | RecordActivityTaskHeartbeatRequest
     | RequestCancelActivityExecutionRequest
@@ -161,6 +163,7 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     RequestCancelNexusOperationExecutionRequest: standalone_operations.request_cancel,
     TerminateNexusOperationExecutionRequest: standalone_operations.request_terminate,
     UpdateWorkflowExecutionRequest: update_requests.admit,
+    reset.WasReset: reset.was_reset,
 }
 _AT_HOME_WITH_SPECULATION: Final = frozenset(
     (

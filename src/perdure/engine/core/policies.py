@@ -9,6 +9,7 @@ old policy TERMINATE_IF_RUNNING is a conflict policy in disguise.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -57,7 +58,7 @@ class CurrentRun(NamedTuple):
     first_run_id: str
     status: WorkflowExecutionStatus.ValueType
     start_request_id: str
-    attached_request_ids: frozenset[str] | set[str] = frozenset()
+    attached_request_ids: Collection[str] = ()
 
 
 def current_run(run: Run) -> CurrentRun:

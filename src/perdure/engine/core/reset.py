@@ -12,7 +12,7 @@ current run becomes history when that is terminated, so it is reapplied too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType, UpdateAdmittedEventOrigin
 from temporalio.api.history.v1 import HistoryEvent
@@ -93,7 +93,7 @@ def reset(
             "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: "
             f"{request.workflow_task_finish_event_id}"
         )
-    terminated = None if current.closed else _terminate(current, request, env)
+    terminated = None if current.closed else _terminate(current, request, run.run_id, env)
     _fail_task(tx, request)
     tx.cut_tail()
     excluded = _EXCLUDED_BY.get(request.reset_reapply_type, frozenset[int]()) | set(request.reset_reapply_exclude_types)
@@ -112,8 +112,25 @@ def reset(
     return outcome
 
 
-def _terminate(run: Run, request: ResetWorkflowExecutionRequest, env: Env) -> Outcome:
+class WasReset(NamedTuple):
+    """A closed run has been reset to another."""
+
+    run_id: str
+
+
+def was_reset(run: Run, request: WasReset, env: Env) -> Outcome:
+    """Notes, beside the history, to which run it was reset last."""
     tx = Transaction(run, env)
+    if run.closed and run.reset_run_id != request.run_id:
+        run.reset_run_id = request.run_id
+        tx.changed = True
+    return tx.close()
+
+
+def _terminate(run: Run, request: ResetWorkflowExecutionRequest, new_run_id: str, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    if request.workflow_execution.run_id == run.run_id:
+        run.reset_run_id = new_run_id
     terminate(tx, request.reason, None, others.RESETTER)
     return settle(tx)
 

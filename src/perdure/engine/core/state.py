@@ -73,6 +73,7 @@ class Run:
         "previous_started_event_id",
         "queue_namespace",
         "reported_cause",
+        "reset_run_id",
         "reset_time",
         "run_expiration",
         "run_id",
@@ -164,7 +165,8 @@ class Run:
         self.cancel_requested = False
         self.signal_count = 0
         self.signal_request_ids: set[str] = set()
-        self.attached_request_ids: set[str] = set()
+        self.attached_request_ids: dict[str, int] = {}
+        """With the id of the event that says so; 0 while that is buffered."""
         self.linked = False
         """It has a parent, or had to do with another run."""
         self.children: dict[int, Child] = {}
@@ -185,6 +187,8 @@ class Run:
         self.search_attributes: dict[str, Payload] = {}
 
         # Beside the history.
+        self.reset_run_id = ""
+        """Of a closed run: of the run that it was reset to."""
         self.history_bytes = 0
         self.sticky_queue = ""
         self.sticky_timeout = 0

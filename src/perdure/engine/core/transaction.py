@@ -188,6 +188,10 @@ class Transaction:
                 started[event.activity_task_started_event_attributes.scheduled_event_id] = event.event_id
             elif event.event_type == codes.CHILD_STARTED:
                 started[others.number_child_started(run, event)] = event.event_id
+            elif event.event_type == codes.WORKFLOW_OPTIONS_UPDATED:
+                request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
+                if request_id:
+                    run.attached_request_ids[request_id] = event.event_id
         for event in closes:
             join_started(event, started)
             self.number(event)
