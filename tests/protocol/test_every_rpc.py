@@ -171,6 +171,34 @@ async def test_health(caller: Caller) -> None:
     assert await caller.code(check, b"\x0a\xff") is Code.INVALID_ARGUMENT
 
 
+async def test_who_watches_its_health_hears_of_its_end() -> None:
+    engine = await open_engine(MemoryStorage())
+    server = Server(engine, ServerOptions(port=0, admission=Admission(polls_max=2)))
+    await server.start()
+    try:
+        async with aio.insecure_channel(server.address) as channel:
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+            whole, unknown = watch(b""), watch(b"\x0a\x01x")
+            assert await whole.read() == b"\x08\x01"
+            assert await unknown.read() == b"\x08\x03"
+            one_too_many = watch(b"")
+            assert await one_too_many.code() is Code.RESOURCE_EXHAUSTED
+            stopping = asyncio.ensure_future(server.stop(grace=60))
+            assert [await whole.read(), await whole.read()] == [b"\x08\x02", aio.EOF]
+            assert await unknown.read() is aio.EOF
+            await stopping
+            assert await whole.code() is Code.OK
+    finally:
+        await server.stop(grace=0)
+        await engine.close()
+
+
+async def test_a_watch_that_cannot_be_read(server: str) -> None:
+    async with aio.insecure_channel(server) as channel:
+        call = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\xff")
+        assert await call.code() is Code.INVALID_ARGUMENT
+
+
 async def test_too_many_calls_at_once() -> None:
     engine = await open_engine(MemoryStorage())
     admission = Admission(polls_max=2)

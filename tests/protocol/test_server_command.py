@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import socket
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,22 @@ async def test_settings_that_cannot_be_understood(value: str) -> None:
     _, error = await process.communicate()
     assert process.returncode == 2
     assert b"Traceback" not in error and value.partition("=")[0].encode() in error
+
+
+async def test_its_log_as_lines_of_json(tmp_path: Path) -> None:
+    """Each line of the log is an object, with the names that Temporal's server uses."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "perdure.cli", "server", "start-dev", "--port", "0", "--headless"),
+        *("--log-format", "json", "--log-level", "info", "--dynamic-config-value", "frontend.someSwitch=true"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.terminate()
+    _, log = await process.communicate()
+    lines = [json.loads(line) for line in log.decode().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if "frontend.someSwitch" in line["msg"]]
+    assert (line["level"], line["logger"]) == ("info", "perdure.server")
+    assert datetime.fromisoformat(line["ts"].replace(",", "."))

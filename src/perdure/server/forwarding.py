@@ -10,7 +10,7 @@ whatever else escapes a handler, reaches the client as UNKNOWN, which it takes f
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -27,6 +27,7 @@ from perdure.server.statuses import fail, refuse
 
 Context = ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
+Stream = Callable[[bytes, Context], AsyncIterator[bytes]]
 
 PEOPLES_TOOLS = frozenset(("temporal-cli", "temporal-ui"))
 """Clients that show histories, and replay none."""
@@ -59,6 +60,11 @@ class Forwarding(grpc.GenericRpcHandler):
         """Serves one path by a function of bytes."""
         self._services.add(path.split("/")[1])
         self._handlers[path] = grpc.unary_unary_rpc_method_handler(behaviour)
+
+    def add_stream(self, path: str, behaviour: Stream) -> None:
+        """Serves one path by a function that gives answers as they come."""
+        self._services.add(path.split("/")[1])
+        self._handlers[path] = grpc.unary_stream_rpc_method_handler(behaviour)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """What answers a call; for every path there is something."""

@@ -18,9 +18,9 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from perdure.engine.engine import Engine
 from perdure.model.errors import ServerStartFailed
-from perdure.server import health
 from perdure.server.admission import REQUEST_BYTES_MAX, Admission
 from perdure.server.forwarding import Forwarding
+from perdure.server.health import CHECK, WATCH, Health
 from perdure.server.skipping_clock import SkippingClock
 from perdure.server.time_skipping import TimeSkipping
 from perdure.service.contract import WorkflowService
@@ -33,6 +33,8 @@ PING_SECONDS_MIN = 5
 """Clients may ping so often, with and without calls; the SDKs do every 30 s."""
 PING_SECONDS = 60
 """After so much silence a client is asked whether it is there; one that does not answer for a while loses its polls."""
+_WORKFLOW = workflow_service.DESCRIPTOR.services_by_name["WorkflowService"]
+_OPERATOR = operator_service.DESCRIPTOR.services_by_name["OperatorService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,13 @@ class Server:
         self._engine = engine
         self._skipping = _skipping(engine)
         self._options = options
-        self._serving = False
+        self._health = Health((_WORKFLOW.full_name, _OPERATOR.full_name), options.admission.polls)
         self._grpc = aio.server(options=_channel_options())
         self.port = 0
         """The port that is bound, once it has started."""
 
     def __repr__(self) -> str:
-        return f"<Server {self.address}: {'serving' if self._serving else 'not serving'}>"
+        return f"<Server {self.address}: {'serving' if self._health.serving else 'not serving'}>"
 
     @property
     def address(self) -> str:
@@ -103,7 +105,7 @@ class Server:
                 f"cannot listen on {wanted}: the address is taken, or not one of this machine's; choose another"
             ) from error
         await self._grpc.start()
-        self._serving = True
+        self._health.begin()
 
     def _forwarding(self) -> Forwarding:
         frontend = self._engine.frontend(in_process=False)
@@ -111,16 +113,15 @@ class Server:
         forwarding = Forwarding(self._options.admission, None if skipping is None else skipping.consider)
         if skipping is not None:
             forwarding.add_service(test_service.DESCRIPTOR.services_by_name["TestService"], skipping)
-        workflow = workflow_service.DESCRIPTOR.services_by_name["WorkflowService"]
-        operator = operator_service.DESCRIPTOR.services_by_name["OperatorService"]
-        forwarding.add_service(workflow, frontend)
-        forwarding.add_service(operator, frontend)
-        forwarding.add(health.CHECK, health.check((workflow.full_name, operator.full_name), lambda: self._serving))
+        forwarding.add_service(_WORKFLOW, frontend)
+        forwarding.add_service(_OPERATOR, frontend)
+        forwarding.add(CHECK, self._health.check)
+        forwarding.add_stream(WATCH, self._health.watch)
         return forwarding
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Takes no more calls, answers polls and waits at once, and lets other calls finish, `grace` seconds at most."""
-        self._serving = False
+        self._health.end()
         if self._skipping is not None:
             self._skipping.close()
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
