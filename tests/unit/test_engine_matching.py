@@ -171,7 +171,7 @@ async def test_a_backlog_beyond_the_bound_is_read_from_the_storage(monkeypatch: 
 
     def read(queue: TaskQueue) -> None:
         left = [task for task in stored if task.run_id not in taken]
-        f.matching.refill(queue, left[:8], None if len(left) <= 8 else module.Waiting(b"x", 1))
+        f.matching.refill(queue, [(task, None) for task in left[:8]], None if len(left) <= 8 else "there is more")
 
     f.on_read = read
     for task in stored:

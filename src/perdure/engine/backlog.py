@@ -4,11 +4,13 @@ A queue keeps its ready tasks in a plain deque until a task with a priority come
 what the deque can. Within one priority key, each fairness key gets turns in proportion to its weight: a task's turn comes 1/weight
 after the turn of the one before it of the same fairness key, and never before what has been taken already.
 
-The rule a newcomer would get wrong: what stands in the storage because memory was full has lost its place; it comes last.
+The rule a newcomer would get wrong: what stands in the storage because memory was full keeps its priority key (`stored_tasks`), and has
+lost its turn among fairness keys.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,3 +88,13 @@ class Backlog:
         elif key:
             self._taken[key] = turn
         return task
+
+
+def put(ready: deque[ReadyTask] | Backlog, task: ReadyTask, urgency: Urgency | None) -> deque[ReadyTask] | Backlog:
+    """The ready tasks of a queue, with one more."""
+    if urgency is None:
+        ready.append(task)
+        return ready
+    backlog = ready if isinstance(ready, Backlog) else Backlog(ready)
+    backlog.add(task, urgency)
+    return backlog

@@ -47,17 +47,12 @@ from perdure.engine.placing import Placing
 from perdure.engine.poller import Poller
 from perdure.engine.queries import Queries, QueryTask
 from perdure.engine.revival import Revival
-from perdure.engine.rows import STICKY_MARK
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions, close_event_of
 from perdure.engine.updates import Updates
 from perdure.model.rpc import RpcError
-from perdure.storage.contract import queue_key
 
 _HandedOver: TypeAlias = StartedWorkflowTask | QueryTask | NexusTask | PollWorkflowTaskQueueResponse | PollNexusTaskQueueResponse
-
-BACKLOG_READ_MAX = 1000
-"""Ready tasks read from the storage at a time."""
 
 
 class Dispatch:
@@ -272,20 +267,6 @@ class Dispatch:
             started = False  # taken, closed or timed out meanwhile: the task is void
         if not started:
             poller.release()
-
-    def read_overflow(self, queue: TaskQueue) -> None:
-        """Reads ready tasks that did not fit into memory."""
-        self._background.spawn(self._read_overflow(queue))
-
-    async def _read_overflow(self, queue: TaskQueue) -> None:
-        namespace = queue.key.namespace if queue.normal_name is None else queue.key.namespace + STICKY_MARK
-        found = await self._background.persist(
-            lambda: self._runs.waiting(
-                queue_key(namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY, queue.cursor, BACKLOG_READ_MAX
-            )
-        )
-        tasks = found or []
-        self.matching.refill(queue, [task for _, task in tasks], tasks[-1][0] if len(tasks) == BACKLOG_READ_MAX else None)
 
     # Timers and other requests that nobody waits for.
 

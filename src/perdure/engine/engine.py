@@ -37,6 +37,7 @@ from perdure.engine.nexus.endpoints import Endpoints
 from perdure.engine.nexus.operations import Operations
 from perdure.engine.nexus.standalone import StandaloneOperations
 from perdure.engine.nexus.tasks import NexusTasks
+from perdure.engine.overflow import Overflow
 from perdure.engine.placing import Placing
 from perdure.engine.queries import Queries
 from perdure.engine.reader import Reader
@@ -88,9 +89,11 @@ class Engine:
         self.transactions = Transactions(
             environment, self.committer, self.runs, self.dispatch.on_durable, self.dispatch.on_unrecorded, self._on_failed
         )
-        self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, self.dispatch.read_overflow)
+        overflow = Overflow(self.background, self.runs)
+        self.matching = Matching(clock, self.dispatch.start, self.dispatch.hand_over, self.dispatch.take_back, overflow.read)
         environment.matching = self.matching
         self.placing = Placing(self.deployments, self.matching)
+        overflow.connect(self.matching, self.placing)
         self.queue_configs = TaskQueueConfigs(self.records, self.matching, clock)
         self.placing.weights = self.queue_configs.weights
         self.workers = Workers(clock)

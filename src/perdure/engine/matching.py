@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from perdure.engine.backlog import Backlog, Urgency
+from perdure.engine.backlog import DEFAULT_KEY, Backlog, Urgency, put
 from perdure.engine.core import TaskKind
 from perdure.engine.poller import Poller
 from perdure.engine.rate_limits import RateLimit
@@ -28,7 +28,6 @@ from perdure.engine.unpolled import note_unpolled
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.patience import wait_seconds
-from perdure.storage.contract import Waiting
 
 logger = logging.getLogger("perdure.engine")
 
@@ -98,8 +97,8 @@ class TaskQueue:
         """Tasks of this queue stand in the storage that `ready` does not name."""
         self.missed = False
         """Such a task has come since the storage was last read from the beginning."""
-        self.cursor: Waiting | None = None
-        """How far the storage has been read."""
+        self.cursor: Any = None
+        """How far the storage has been read, as its reader says it."""
         self.reading = False
         self.pumping = False
         self.crowd: list[asyncio.Future[bool]] = []
@@ -158,14 +157,14 @@ class TaskQueue:
 
     def add_ready(self, task: ReadyTask, urgency: Urgency | None = None) -> None:
         """A task waits here."""
-        if len(self.ready) >= READY_TASKS_MAX or self.overflowed:
+        first = urgency is not None and urgency.key < DEFAULT_KEY  # before those in the storage, or the first of them
+        if len(self.ready) >= READY_TASKS_MAX or (self.overflowed and not first):
             self.overflowed = self.missed = True
+            self.cursor = None if first else self.cursor
         elif urgency is None:
             self.ready.append(task)
         else:
-            if not isinstance(self.ready, Backlog):
-                self.ready = Backlog(self.ready)
-            self.ready.add(task, urgency)
+            self.ready = put(self.ready, task, urgency)
         self._matching.pump(self)
 
     def is_crowded(self) -> bool:
@@ -345,10 +344,11 @@ class Matching:
             queue.overflowed = False
             self._read_overflow(queue)
 
-    def refill(self, queue: TaskQueue, tasks: list[ReadyTask], cursor: Waiting | None) -> None:
+    def refill(self, queue: TaskQueue, tasks: Iterable[tuple[ReadyTask, Urgency | None]], cursor: object) -> None:
         """What the storage had for a queue, and how far that was; None: to the end."""
         queue.reading = False
-        queue.ready.extend(tasks)
+        for task, urgency in tasks:
+            queue.ready = put(queue.ready, task, urgency)
         queue.cursor = cursor
         if cursor is not None:
             queue.overflowed = True

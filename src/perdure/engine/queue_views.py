@@ -15,6 +15,7 @@ from perdure.engine.core.times import set_ns
 from perdure.engine.deployments import MARK
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, QueueKey, TaskQueue
+from perdure.engine.stored_tasks import read_tasks
 
 SEEN_SECONDS = 300
 """Pollers of so long ago are shown."""
@@ -51,7 +52,7 @@ def pollers(queues: Iterable[TaskQueue], now: int) -> list[PollerInfo]:
     return sorted(found, key=lambda info: info.identity)
 
 
-async def stats(queues: Iterable[TaskQueue], runs: LiveRuns, stored_name: str, now: int) -> TaskQueueStats:
+async def stats(queues: Iterable[TaskQueue], runs: LiveRuns, key: QueueKey, now: int) -> TaskQueueStats:
     """What waits: how much, and for how long."""
     shown = TaskQueueStats()
     oldest = now
@@ -59,7 +60,7 @@ async def stats(queues: Iterable[TaskQueue], runs: LiveRuns, stored_name: str, n
         waiting = len(queue.ready)
         activities = queue.key.kind is TaskKind.ACTIVITY
         if queue.overflowed:
-            waiting = max(waiting, len(await runs.waiting(stored_name, activities, None, COUNTED_MAX)))
+            waiting = max(waiting, len((await read_tasks(runs, key, False, None, COUNTED_MAX))[0]))
         shown.approximate_backlog_count += waiting
         shown.rate_limiting_active = shown.rate_limiting_active or queue.limit is not None
         for task in list(queue.ready)[:1]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from perdure.engine.core import AbandonInProcess, StickyUnavailable, TaskKind
 from perdure.engine.matching import QueueKey
-from perdure.engine.rows import STICKY_MARK
+from perdure.engine.stored_tasks import read_key
 from perdure.model.errors import StorageError
 from perdure.model.ids import run_id_text
-from perdure.storage.contract import Waiting, split_queue_key
+from perdure.storage.contract import Waiting
 
 if TYPE_CHECKING:
     from perdure.engine.engine import Engine
@@ -44,8 +44,8 @@ async def recover(engine: Engine) -> None:
     else:
         raise StorageError(f"{storage.url} does not take up the work that was interrupted; see the log, and open it again")
     for key, activities in await read(storage.waiting_queues):
-        namespace, name = split_queue_key(key)
-        if namespace.endswith(STICKY_MARK):
+        namespace, name, sticky = read_key(key)
+        if sticky:
             engine.background.spawn(_leave_sticky_queue(engine, key))
         else:
             queue = engine.matching.queue(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, namespace, name))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import deque
 
 from perdure.engine.background import Background
-from perdure.engine.core import TaskKind
 from perdure.engine.deployments import MARK
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, ReadyTask, TaskQueue
 from perdure.engine.placing import Placing
-from perdure.storage.contract import queue_key
+from perdure.engine.stored_tasks import read_tasks
 
 BATCH_MAX = 1000
 """Tasks read from the storage at a time."""
@@ -49,10 +48,9 @@ class Rerouting:
                 self._placing.place(live.run, queue.key.kind, task)
 
     async def _read(self, queue: TaskQueue) -> list[ReadyTask]:
-        name, activities = queue_key(queue.key.namespace, queue.key.name), queue.key.kind is TaskKind.ACTIVITY
-        found = await self._runs.waiting(name, activities, None, BATCH_MAX)
-        tasks = [task for _, task in found]
-        while len(found) == BATCH_MAX:
-            found = await self._runs.waiting(name, activities, found[-1][0], BATCH_MAX)
-            tasks += [task for _, task in found]
-        return tasks
+        key = queue.key._replace(name=queue.key.name.partition(MARK)[0])
+        found, cursor = await read_tasks(self._runs, key, False, None, BATCH_MAX)
+        while cursor is not None:
+            more, cursor = await read_tasks(self._runs, key, False, cursor, BATCH_MAX)
+            found += more
+        return [each.task for each in found]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, WorkflowExecutionStartedEventAttributes
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
+from perdure.engine.backlog import DEFAULT_KEY, urgency
 from perdure.engine.core import Outcome, Run
 from perdure.engine.core.codes import READY
 from perdure.engine.core.describe import shown_attributes
@@ -16,6 +20,12 @@ STICKY_MARK = "\x1e"
 The namespace, since its names are the engine's own; a queue's name is the user's, and may hold any character.
 """
 
+LEVEL_MARK = "\x1c"
+"""Follows the namespace where tasks are more urgent than most, or less; their priority key comes after it."""
+LEVELS = range(1, 6)
+"""Priority keys."""
+Prioritised: TypeAlias = WorkflowExecutionStartedEventAttributes | ActivityTaskScheduledEventAttributes
+
 AT_ONCE = 1
 """When a run is due that has something to deliver: longer ago than everything else."""
 
@@ -27,7 +37,7 @@ def run_write(outcome: Outcome, version: int, run_id: bytes) -> RunWrite:
     queue = incarnation = None
     if task is not None and not task.speculative:
         if not task.started_event_id:
-            queue = queue_key(run.namespace + STICKY_MARK if task.sticky else run.namespace, task.queue)
+            queue = queue_key(run.namespace + (STICKY_MARK if task.sticky else _level_mark(run, run.start)), task.queue)
         elif task.in_process:
             incarnation = task.incarnation
     if run.held and (incarnation is None or run.held_since < incarnation):
@@ -58,9 +68,19 @@ def _activities(outcome: Outcome) -> tuple[list[ActivityRow], list[int]]:
         if activity is None:
             closed.append(scheduled_event_id)
             continue
-        queue = queue_key(outcome.run.queue_namespace, activity.queue) if activity.state == READY else None
+        queue = None
+        if activity.state == READY:
+            queue = queue_key(outcome.run.queue_namespace + _level_mark(outcome.run, activity.attributes), activity.queue)
         changed.append(ActivityRow(scheduled_event_id, queue, activity.row()))
     return changed, closed
+
+
+def _level_mark(run: Run, named: Prioritised) -> str:
+    """What a row says of how urgent a task is."""
+    if not (run.start.HasField("priority") or named.HasField("priority")):
+        return ""
+    level = min(max(urgency(run.start.priority, named.priority).key, LEVELS[0]), LEVELS[-1])
+    return "" if level == DEFAULT_KEY else LEVEL_MARK + str(level)
 
 
 def _buffered(outcome: Outcome) -> list[tuple[int, bytes]]:

@@ -24,7 +24,6 @@ from perdure.engine.core.times import set_ns
 from perdure.engine.matching import QueueKey
 from perdure.engine.queue_views import parts, pollers, stats
 from perdure.model.rpc import invalid_argument
-from perdure.storage.contract import queue_key
 
 _ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _ENHANCED: Final = DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED
@@ -56,8 +55,7 @@ class TaskQueueCalls(Calls):
         return response
 
     async def _stats(self, key: QueueKey) -> TaskQueueStats:
-        name = queue_key(key.namespace, key.name)
-        return await stats(parts(self.engine.matching, key), self.engine.runs, name, self.engine.clock.now())
+        return await stats(parts(self.engine.matching, key), self.engine.runs, key, self.engine.clock.now())
 
     def _fill_versioning(self, key: QueueKey, response: DescribeTaskQueueResponse) -> None:
         routing = self.engine.deployments.routing_of(key.kind, key.namespace, key.name)
