@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus
 from temporalio.api.workflowservice.v1 import (
+    CreateWorkerDeploymentRequest,
+    CreateWorkerDeploymentVersionRequest,
     DeleteWorkerDeploymentRequest,
     DeleteWorkerDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionRequest,
@@ -87,3 +90,36 @@ async def test_only_the_manager_changes_a_deployment_that_has_one(client: Client
         unset = SetWorkerDeploymentManagerRequest(namespace="default", deployment_name=DEPLOYMENT, manager_identity="", identity="bob")
         assert (await service.set_worker_deployment_manager(unset)).previous_manager_identity == "ann"
         await service.set_worker_deployment_current_version(current("", "bob"))
+
+
+async def test_a_deployment_and_a_version_are_made_before_a_worker_polls(client: Client, worker: Workers) -> None:
+    service = client.workflow_service
+    make = CreateWorkerDeploymentRequest(namespace="default", deployment_name=DEPLOYMENT, identity="me", request_id="r1")
+    version = CreateWorkerDeploymentVersionRequest(namespace="default", deployment_version=ONE, identity="me", request_id="r2")
+    with pytest.raises(RPCError) as refused:
+        await service.create_worker_deployment_version(version)
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+    for _ in range(2):  # a request that is repeated finds what it made
+        token = (await service.create_worker_deployment(make)).conflict_token
+        await service.create_worker_deployment_version(version)
+    found = await described(client, "1")
+    assert found.conflict_token == token
+    assert (
+        found.worker_deployment_info.version_summaries[0].status == WorkerDeploymentVersionStatus.WORKER_DEPLOYMENT_VERSION_STATUS_CREATED
+    )
+    for request, call in ((make, service.create_worker_deployment), (version, service.create_worker_deployment_version)):
+        request.request_id = "another"  # type: ignore[attr-defined]
+        with pytest.raises(RPCError) as refused:
+            await call(request)  # type: ignore[operator]
+        assert refused.value.status is RPCStatusCode.ALREADY_EXISTS
+    async with worker([waits("1", AUTO)], deployment_config=config("1")):
+        while (await described(client)).worker_deployment_info.version_summaries[0].status != 1:  # INACTIVE: its worker polls
+            pass
+    await service.delete_worker_deployment_version(DELETE)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a:b", "x" * 300])
+async def test_names_that_no_deployment_can_have(client: Client, name: str) -> None:
+    with pytest.raises(RPCError) as refused:
+        await client.workflow_service.create_worker_deployment(CreateWorkerDeploymentRequest(namespace="default", deployment_name=name))
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT

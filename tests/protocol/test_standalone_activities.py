@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 from temporalio import activity
-from temporalio.api.workflowservice.v1 import DeleteActivityExecutionRequest, DescribeActivityExecutionRequest
+from temporalio.api.activity.v1 import ActivityOptions
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflowservice.v1 import (
+    DeleteActivityExecutionRequest,
+    DescribeActivityExecutionRequest,
+    PauseActivityExecutionRequest,
+    ResetActivityExecutionRequest,
+    UnpauseActivityExecutionRequest,
+    UpdateActivityExecutionOptionsRequest,
+)
 from temporalio.client import ActivityExecutionStatus, ActivityFailureError, ActivityHandle, Client
 from temporalio.common import ActivityIDConflictPolicy, ActivityIDReusePolicy, RetryPolicy
 from temporalio.exceptions import ActivityAlreadyStartedError, ApplicationError, CancelledError, TerminatedError
@@ -199,4 +208,54 @@ async def test_activities_are_listed_counted_and_deleted_apart_from_workflows(cl
     assert (await client.count_activities("")).count == 1
     with pytest.raises(RPCError) as refused:
         await client.count_activities("Nonsense = 1")
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
+
+
+PAUSED = PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED
+ONE = {"namespace": "default", "activity_id": "a"}
+
+
+async def test_an_operator_pauses_and_unpauses_it(client: Client, worker: Workers) -> None:
+    service = client.workflow_service
+    handle = await client.start_activity(double, 21, id="a", task_queue="q", start_to_close_timeout=SHORT)
+    await service.pause_activity_execution(PauseActivityExecutionRequest(**ONE, reason="look", request_id="r", identity="me"))
+    assert (await handle.describe()).raw_info.run_state == PAUSED
+    with pytest.raises(RPCError) as refused:
+        await service.pause_activity_execution(PauseActivityExecutionRequest(**ONE, request_id="another"))
+    assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
+    async with worker([], [double], task_queue="q"):
+        await service.unpause_activity_execution(UnpauseActivityExecutionRequest(**ONE))
+        assert await handle.result() == 42
+
+
+async def test_an_operator_gives_it_other_options_and_begins_again(client: Client, worker: Workers) -> None:
+    service = client.workflow_service
+    retry = RetryPolicy(initial_interval=timedelta(hours=1))
+    handle = await client.start_activity(fails_once, "ok", id="a", task_queue="q", start_to_close_timeout=SHORT, retry_policy=retry)
+    async with worker([], [fails_once], task_queue="q"):
+        while (await handle.describe()).attempt == 1:
+            pass
+    options = ActivityOptions()
+    options.task_queue.name = "other"
+    update = UpdateActivityExecutionOptionsRequest(**ONE, activity_options=options)
+    update.update_mask.paths.append("task_queue.name")
+    reply = await service.update_activity_execution_options(update)
+    assert reply.activity_options.task_queue.name == "other" == (await handle.describe()).task_queue
+    await service.reset_activity_execution(ResetActivityExecutionRequest(**ONE, keep_paused=True))
+    assert (await handle.describe()).attempt == 1
+    await service.update_activity_execution_options(UpdateActivityExecutionOptionsRequest(**ONE, restore_original=True))
+    assert (await handle.describe()).task_queue == "q"
+    await handle.terminate()
+    with pytest.raises(RPCError) as refused:
+        await service.reset_activity_execution(ResetActivityExecutionRequest(**ONE))
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+
+
+async def test_a_workflows_activity_is_named_with_its_workflow(client: Client) -> None:
+    request = PauseActivityExecutionRequest(**ONE, workflow_id="nobody")
+    with pytest.raises(RPCError, match="nobody") as refused:
+        await client.workflow_service.pause_activity_execution(request)
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+    with pytest.raises(RPCError) as refused:
+        await client.workflow_service.pause_activity_execution(PauseActivityExecutionRequest(namespace="default"))
     assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT

@@ -23,7 +23,7 @@ from perdure.engine.core.versions import Version, version_of
 from perdure.engine.records import Conflict, Records
 from perdure.engine.version_states import new_version, rerouted
 from perdure.model.clock import Clock
-from perdure.model.rpc import RpcError, failed_precondition, not_found
+from perdure.model.rpc import RpcError, already_exists, failed_precondition, not_found
 from perdure.storage.contract import RecordWrite
 
 KIND = "worker_deployment"
@@ -43,6 +43,8 @@ class Deployment:
         self.record_version = record_version
         self.versions: dict[str, WorkerDeploymentVersionInfo] = {}
         self.version_records: dict[str, int] = {}
+        self.creations: dict[str, str] = {}
+        """By which requests it and its versions were made: a request that is repeated comes soon, so this is not stored."""
 
     @property
     def routing(self) -> RoutingConfig:
@@ -121,13 +123,7 @@ class Deployments:
         return queue if version is None else _queue_of(queue, version)
 
     async def _add(self, namespace: str, version: Version, kind: TaskKind, queue: str) -> None:
-        deployment = self._all.get((namespace, version.deployment))
-        if deployment is None:
-            info = WorkerDeploymentInfo(name=version.deployment)
-            set_ns(info.create_time, self._clock.now())
-            info.routing_config_update_state = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
-            written = await self._records.put(KIND, namespace, version.deployment, info.SerializeToString(), expected_version=0)
-            deployment = self._all.setdefault((namespace, version.deployment), Deployment(info, written))
+        deployment = self._all.get((namespace, version.deployment)) or await self._new(namespace, version.deployment)
         known = deployment.versions.get(version.build_id)
         if known is None:
             found = new_version(version, self._clock.now())
@@ -141,6 +137,13 @@ class Deployments:
         record = await self._records.put(KIND_VERSION, namespace, key, found.SerializeToString(), expected_version=before)
         self._take(namespace, deployment, found, record)
         self.on_routing(namespace, {queue})
+
+    async def _new(self, namespace: str, name: str, identity: str = "") -> Deployment:
+        info = WorkerDeploymentInfo(name=name, last_modifier_identity=identity)
+        set_ns(info.create_time, self._clock.now())
+        info.routing_config_update_state = RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+        written = await self._records.put(KIND, namespace, name, info.SerializeToString(), expected_version=0)
+        return self._all.setdefault((namespace, name), Deployment(info, written))
 
     async def _reload(self, namespace: str, version: Version) -> None:
         """Somebody else has written them meanwhile: two polls of a new version come at once."""
@@ -274,6 +277,39 @@ class Deployments:
             if rerouted(copy, deployment.routing, routing, now):
                 changed.append(copy)
         return changed
+
+    async def create(self, namespace: str, name: str, identity: str, request_id: str) -> Deployment:
+        """Makes a deployment before any worker polls; durable when it returns. The same request again finds the same one.
+
+        Raises:
+            RpcError: AlreadyExists.
+        """
+        async with self._writing:
+            known = self._all.get((namespace, name))
+            if known is None:
+                known = await self._new(namespace, name, identity)
+                known.creations[""] = request_id
+            elif not request_id or known.creations.get("") != request_id:
+                raise already_exists(f"Worker Deployment '{name}' already exists")
+            return known
+
+    async def create_version(self, namespace: str, version: Version, identity: str, request_id: str) -> None:
+        """Makes a version before any of its workers polls; as `create`.
+
+        Raises:
+            RpcError: NotFound if there is no such deployment; AlreadyExists.
+        """
+        async with self._writing:
+            deployment = self.find(namespace, version.deployment)
+            if version.build_id not in deployment.versions:
+                info = new_version(version, self._clock.now())
+                info.last_modifier_identity = identity
+                key = MARK.join(version)
+                written = await self._records.put(KIND_VERSION, namespace, key, info.SerializeToString(), expected_version=0)
+                deployment.creations[version.build_id] = request_id
+                self._take(namespace, deployment, info, written)
+            elif not request_id or deployment.creations.get(version.build_id) != request_id:
+                raise already_exists(f"version {version} already exists")
 
     async def delete(self, namespace: str, name: str) -> None:
         """Forgets a deployment; durable when it returns.

@@ -1,7 +1,8 @@
 """What becomes of a deployment's version as routing changes, and what is shown of it.
 
 A version that is current or ramping takes new work. When it stops being either it is DRAINING, until it is seen to be DRAINED
-(`drainage`); being made current or ramping again forgets that. A version that never took new work is INACTIVE.
+(`drainage`); being made current or ramping again forgets that. A version that never took new work is INACTIVE,
+and CREATED as long as none of its workers has polled.
 
 The rule a newcomer would get wrong: status, and since when it is current or ramping, follow from the routing and are not stored.
 """
@@ -72,7 +73,8 @@ def fill_status(info: WorkerDeploymentVersionInfo, routing: RoutingConfig) -> No
         info.ramping_since_time.CopyFrom(routing.ramping_version_changed_time)
         info.ramp_percentage = routing.ramping_version_percentage
     elif not info.HasField("drainage_info"):
-        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_INACTIVE
+        polled = bool(info.task_queue_infos)
+        info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_INACTIVE if polled else _S.WORKER_DEPLOYMENT_VERSION_STATUS_CREATED
     elif info.drainage_info.status == DRAINED:
         info.status = _S.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED
     else:

@@ -1,4 +1,4 @@
-"""Worker deployments and versions changed and removed: RPCs on the engine. (Their routing: `deployments`.)
+"""Worker deployments and versions made by hand, changed and removed: RPCs on the engine. (Their routing: `deployments`.)
 
 The rule a newcomer would get wrong: a version that is removed comes back with the next poll of one of its workers, so one that is
 polled is not removed at all.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from temporalio.api.deployment.v1 import WorkerDeploymentInfo, WorkerDeploymentVersionInfo
 from temporalio.api.workflowservice.v1 import (
+    CreateWorkerDeploymentRequest,
+    CreateWorkerDeploymentResponse,
+    CreateWorkerDeploymentVersionRequest,
+    CreateWorkerDeploymentVersionResponse,
     DeleteWorkerDeploymentRequest,
     DeleteWorkerDeploymentResponse,
     DeleteWorkerDeploymentVersionRequest,
@@ -22,14 +26,39 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.calls.deployments import check_manager, named_version
 from perdure.engine.core import limits
 from perdure.engine.core.versions import Version
-from perdure.engine.deployments import Deployment
+from perdure.engine.deployments import MARK, Deployment
 from perdure.engine.matching import QueueKey
 from perdure.engine.version_states import DRAINING
 from perdure.model.rpc import failed_precondition, invalid_argument
 
+NAME_BYTES_MAX = 255
+"""Of a deployment and of a build."""
+
 
 class DeploymentUpkeepCalls(Calls):
     """Worker deployments and versions changed and removed."""
+
+    @rpc
+    async def create_worker_deployment(self, request: CreateWorkerDeploymentRequest) -> CreateWorkerDeploymentResponse:
+        """Makes a deployment before its workers poll."""
+        self._namespace(request.namespace)
+        _check_name("DeploymentName", request.deployment_name, "." + ":" + MARK)
+        made = await self.engine.deployments.create(request.namespace, request.deployment_name, request.identity, request.request_id)
+        return CreateWorkerDeploymentResponse(conflict_token=made.conflict_token)
+
+    @rpc
+    async def create_worker_deployment_version(
+        self, request: CreateWorkerDeploymentVersionRequest
+    ) -> CreateWorkerDeploymentVersionResponse:
+        """Makes a version before its workers poll."""
+        self._namespace(request.namespace)
+        version = Version(request.deployment_version.deployment_name, request.deployment_version.build_id)
+        _check_name("DeploymentName", version.deployment, MARK)
+        _check_name("BuildId", version.build_id, MARK)
+        if request.HasField("compute_config"):
+            raise invalid_argument("ComputeConfig is set on request: this engine starts no workers.")
+        await self.engine.deployments.create_version(request.namespace, version, request.identity, request.request_id)
+        return CreateWorkerDeploymentVersionResponse()
 
     @rpc
     async def delete_worker_deployment(self, request: DeleteWorkerDeploymentRequest) -> DeleteWorkerDeploymentResponse:
@@ -106,3 +135,12 @@ class DeploymentUpkeepCalls(Calls):
         queues = self.engine.deployments.polled_by(namespace, version)
         found = (self.engine.matching.find(QueueKey(kind, namespace, name)) for kind, name in queues)
         return any(queue is not None and queue.has_poller() for queue in found)
+
+
+def _check_name(what: str, name: str, without: str) -> None:
+    if not name:
+        raise invalid_argument(f"{what} is not set on request.")
+    if limits.too_long(name, NAME_BYTES_MAX):
+        raise invalid_argument(f"{what} length exceeds limit.")
+    if any(mark in name for mark in without):
+        raise invalid_argument(f"{what} has a character that it cannot have: {name!r}")

@@ -6,6 +6,10 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from temporalio.api.workflowservice.v1 import (
+    CreateWorkerDeploymentRequest,
+    CreateWorkerDeploymentResponse,
+    CreateWorkerDeploymentVersionRequest,
+    CreateWorkerDeploymentVersionResponse,
     DeleteWorkerDeploymentRequest,
     DeleteWorkerDeploymentResponse,
     DeleteWorkerDeploymentVersionRequest,
@@ -58,6 +62,16 @@ class DeploymentRpcs(Protocol):
         """Sends a part of what is not pinned to the workers of a version."""
         ...
 
+    def create_worker_deployment(self, request: CreateWorkerDeploymentRequest, /) -> Coroutine[Any, Any, CreateWorkerDeploymentResponse]:
+        """Makes a deployment before its workers poll; ALREADY_EXISTS for one that is there."""
+        ...
+
+    def create_worker_deployment_version(
+        self, request: CreateWorkerDeploymentVersionRequest, /
+    ) -> Coroutine[Any, Any, CreateWorkerDeploymentVersionResponse]:
+        """Makes a version before its workers poll; NOT_FOUND where there is no such deployment."""
+        ...
+
     def delete_worker_deployment(self, request: DeleteWorkerDeploymentRequest, /) -> Coroutine[Any, Any, DeleteWorkerDeploymentResponse]:
         """Forgets a deployment; FAILED_PRECONDITION as long as it has versions."""
         ...
@@ -65,7 +79,7 @@ class DeploymentRpcs(Protocol):
     def delete_worker_deployment_version(
         self, request: DeleteWorkerDeploymentVersionRequest, /
     ) -> Coroutine[Any, Any, DeleteWorkerDeploymentVersionResponse]:
-        """Forgets a version; FAILED_PRECONDITION while it is current, ramping or polled."""
+        """Forgets a version; FAILED_PRECONDITION while it is current, ramping or polled, or drains and that is not to be skipped."""
         ...
 
     def update_worker_deployment_version_metadata(
