@@ -18,7 +18,7 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollActivityTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest, PollActivityTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
@@ -203,7 +203,10 @@ async def test_a_port_that_is_taken() -> None:
                 pass
 
 
-@pytest.mark.parametrize("value", ["limit.historyCount.suggestContinueAsNew=no", "limit.historyCount.suggestContinueAsNew=0", "nothing"])
+@pytest.mark.parametrize(
+    "value",
+    ["limit.historyCount.suggestContinueAsNew=no", "limit.historyCount.suggestContinueAsNew=0", "nothing"],
+)
 async def test_settings_that_cannot_be_understood(value: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "perdure.cli", "server", "--engine", "memory://", "--port", "0", "--dynamic-config-value", value),
@@ -231,3 +234,18 @@ async def test_its_log_as_lines_of_json(tmp_path: Path) -> None:
     (line,) = [line for line in lines if "frontend.someSwitch" in line["msg"]]
     assert (line["level"], line["logger"]) == ("info", "perdure.server")
     assert datetime.fromisoformat(line["ts"].replace(",", "."))
+
+
+async def test_a_limit_of_payloads_is_told_and_kept(start: Start) -> None:
+    _, address = await start(
+        *("--engine", "memory://", "--port", "0", "--http-port", "0"),
+        *("--dynamic-config-value", "limit.blobSize.error=5000", "--dynamic-config-value", "limit.blobSize.warn=100"),
+    )
+    client = await Client.connect(address)
+    described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
+    assert described.namespace_info.limits.blob_size_limit_error == 5000
+    await client.start_workflow("W", "x" * 4000, id="fits", task_queue="q")
+    with pytest.raises(RPCError, match="exceeds size limit"):
+        await client.start_workflow("W", "x" * 5000, id="does not", task_queue="q")
+    with pytest.raises(RPCError, match="exceeds size limit"):
+        await client.get_workflow_handle("fits").signal("s", "x" * 5000)

@@ -40,6 +40,7 @@ from perdure.engine.core import (
     TaskKind,
     WorkflowTaskStarted,
     handle,
+    limits,
     load,
     start,
     validate_start,
@@ -70,6 +71,7 @@ class FakeEnv:
         self.now = BEGIN
         self.incarnation = 1
         self.suggest_events = 4096
+        self.payload_bytes_max = limits.PAYLOAD_BYTES_MAX
         self.polled: set[tuple[TaskKind, str]] = set()
         self.in_process = True
         self.target_version: Version | None = None

@@ -75,6 +75,7 @@ class Engine:
         self.incarnation = incarnation
         """How often an engine has been opened on this storage."""
         self.closed = False
+        self.settings = EngineSettings()
         self.reader = Reader(storage)
         self.runs = LiveRuns(self.reader, self._forget_lost_worker)
         self.committer = Committer(storage)
@@ -158,7 +159,9 @@ class Engine:
 
     def configure(self, settings: EngineSettings) -> None:
         """Puts an operator's settings in force; before that, Temporal's defaults are."""
+        self.settings = settings
         self._environment.suggest_events = settings.suggest_events
+        self._environment.payload_bytes_max = settings.payload_bytes_max
 
     def end_waits(self) -> None:
         """Answers every poll and every wait for news, and later ones at once; everything else goes on."""

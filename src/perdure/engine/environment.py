@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from perdure.engine.core import Run, TaskKind
-from perdure.engine.core.limits import SUGGEST_EVENTS
+from perdure.engine.core.limits import PAYLOAD_BYTES_MAX, SUGGEST_EVENTS
 from perdure.engine.core.search_attributes import Types
 from perdure.engine.core.versions import Version
 from perdure.engine.deployments import Deployments
@@ -31,6 +31,7 @@ class Environment:
         self._namespaces = namespaces
         self.incarnation = incarnation
         self.suggest_events = SUGGEST_EVENTS
+        self.payload_bytes_max = PAYLOAD_BYTES_MAX
         self._endpoint_id = endpoint_id
         self.now = clock.now()
         self.matching: Matching | None = None

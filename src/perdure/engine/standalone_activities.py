@@ -48,7 +48,8 @@ class StandaloneActivities:
         Raises:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
         """
-        check_start(request, self._transactions.environment.search_attributes(request.namespace))
+        environment = self._transactions.environment
+        check_start(request, environment.search_attributes(request.namespace), environment.payload_bytes_max)
         namespace = request.namespace + STANDALONE_MARK
 
         def answer(run: Run) -> StartActivityExecutionResponse | None:

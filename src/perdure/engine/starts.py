@@ -61,7 +61,7 @@ class Starts:
         Raises:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT.
         """
-        validate_start(request)
+        validate_start(request, self._transactions.environment.payload_bytes_max)
         if request.HasField("search_attributes"):
             check_attributes(request, self._namespaces.get(request.namespace).attributes)
         queue = self._matching.find_workflows(request.namespace, request.task_queue.name)

@@ -71,7 +71,7 @@ class UpdateWithStart:
             raise invalid_argument("Operations have to be exactly [Start, Update].")
         start, update = operations[0].start_workflow, operations[1].update_workflow
         try:
-            _check_start(request.namespace, start)
+            _check_start(request.namespace, start, self._transactions.environment.payload_bytes_max)
             if start.HasField("search_attributes"):
                 check_attributes(start, self._namespaces.get(start.namespace).attributes)
         except RpcError as error:
@@ -175,7 +175,7 @@ def _uses_existing(live: LiveRun, start: StartWorkflowExecutionRequest) -> bool:
         return False
 
 
-def _check_start(namespace: str, start: StartWorkflowExecutionRequest) -> None:
+def _check_start(namespace: str, start: StartWorkflowExecutionRequest, payload_bytes_max: int) -> None:
     if start.namespace and start.namespace != namespace:
         raise invalid_argument("Namespace of the operation is not that of the request.")
     start.namespace = namespace
@@ -185,7 +185,7 @@ def _check_start(namespace: str, start: StartWorkflowExecutionRequest) -> None:
         raise invalid_argument("RequestEagerExecution is not supported.")
     if start.HasField("workflow_start_delay"):
         raise invalid_argument("WorkflowStartDelay is not supported.")
-    validate_start(start)
+    validate_start(start, payload_bytes_max)
 
 
 def _check_target(namespace: str, start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest) -> None:

@@ -111,7 +111,7 @@ class Updates:
         Raises:
             RpcError: as `core.check_update`.
         """
-        check_update(request)
+        check_update(request, self._transactions.environment.payload_bytes_max)
         if not request.request.meta.update_id:
             request.request.meta.update_id = self._transactions.environment.new_uuid()
 

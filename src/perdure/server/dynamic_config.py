@@ -21,6 +21,7 @@ logger = logging.getLogger("perdure.server")
 
 _SETTINGS = {
     "limit.historycount.suggestcontinueasnew": "suggest_events",
+    "limit.blobsize.error": "payload_bytes_max",
 }
 """Temporal's name, in lower case since its case does not count; the name here. All are positive whole numbers."""
 

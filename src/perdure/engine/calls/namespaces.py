@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.calls.system import describe_abilities
 from perdure.engine.namespaces import Namespace
+from perdure.engine.settings import EngineSettings
 from perdure.model.rpc import invalid_argument
 
 PAGE_MAX: Final = 100
@@ -39,12 +40,12 @@ class NamespaceCalls(Calls):
     @rpc
     async def describe_namespace(self, request: DescribeNamespaceRequest) -> DescribeNamespaceResponse:
         """A namespace's settings, by name or id."""
-        return shown(self.engine.namespaces.find(request.namespace, request.id))
+        return shown(self.engine.namespaces.find(request.namespace, request.id), self.engine.settings)
 
     @rpc
     async def update_namespace(self, request: UpdateNamespaceRequest) -> UpdateNamespaceResponse:
         """Changes what the request names; durable when it returns."""
-        described = shown(await self.engine.namespaces.update(request))
+        described = shown(await self.engine.namespaces.update(request), self.engine.settings)
         response = UpdateNamespaceResponse()
         response.namespace_info.CopyFrom(described.namespace_info)
         response.config.CopyFrom(described.config)
@@ -61,7 +62,7 @@ class NamespaceCalls(Calls):
         limit = min(request.page_size, PAGE_MAX) if request.page_size > 0 else PAGE_MAX
         found = self.engine.namespaces.page(after, limit, deleted=request.namespace_filter.include_deleted)
         token = found[-1].name.encode() if len(found) == limit else b""
-        return ListNamespacesResponse(namespaces=map(shown, found), next_page_token=token)
+        return ListNamespacesResponse(namespaces=(shown(each, self.engine.settings) for each in found), next_page_token=token)
 
     @rpc
     async def deprecate_namespace(self, request: DeprecateNamespaceRequest) -> DeprecateNamespaceResponse:
@@ -76,9 +77,9 @@ class NamespaceCalls(Calls):
         return DeleteNamespaceResponse(deleted_namespace=f"{deleted.name}-deleted-{deleted.described.namespace_info.id[:5]}")
 
 
-def shown(namespace: Namespace) -> DescribeNamespaceResponse:
+def shown(namespace: Namespace, settings: EngineSettings) -> DescribeNamespaceResponse:
     """A namespace as callers see it: what is kept, and what the engine can do."""
     described = DescribeNamespaceResponse()
     described.CopyFrom(namespace.described)
-    describe_abilities(described.namespace_info)
+    describe_abilities(described.namespace_info, settings)
     return described

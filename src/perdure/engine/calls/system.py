@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import limits
 from perdure.engine.records import Conflict, Records
+from perdure.engine.settings import EngineSettings
 from perdure.model.ids import uuid4_text
 
 SERVER_VERSION: Final = "1.32.0"
@@ -29,7 +30,7 @@ _SDKS: Final = ("cli", "dotnet", "go", "java", "php", "python", "ruby", "server"
 SUPPORTED_CLIENTS: Final = {"temporal-ui": "<3.0.0", **{f"temporal-{name}": "<2.0.0" for name in _SDKS}}
 
 
-def describe_abilities(info: NamespaceInfo) -> None:
+def describe_abilities(info: NamespaceInfo, settings: EngineSettings) -> None:
     """What this engine can do in a namespace: flags say only what is true."""
     able = info.capabilities
     able.reported_problems_search_attribute = True
@@ -40,7 +41,7 @@ def describe_abilities(info: NamespaceInfo) -> None:
     able.worker_heartbeats = True
     able.workflow_pause = True
     info.supports_schedules = True
-    info.limits.blob_size_limit_error = limits.PAYLOAD_BYTES_MAX
+    info.limits.blob_size_limit_error = settings.payload_bytes_max
     info.limits.memo_size_limit_error = limits.MEMO_BYTES_MAX
 
 

@@ -134,7 +134,7 @@ def _complete(run: Run, a: Activity, request: _Completed, reply: Message, env: E
     if a.state != STARTED:
         activities.assume_started(tx, a, request.identity)
     result = request.result.SerializeToString() if request.HasField("result") else None
-    if result is not None and len(result) > limits.PAYLOAD_BYTES_MAX:
+    if result is not None and len(result) > env.payload_bytes_max:
         activities.fail(tx, a, _too_large("Activity result"), request.identity)
     else:
         activities.complete(tx, a, result, request.identity)
@@ -167,13 +167,13 @@ def _fail(run: Run, a: Activity, request: _Failed, reply: _FailedReply, env: Env
     tx = Transaction(run, env)
     tx.outcome.reply = reply
     if request.HasField("last_heartbeat_details"):
-        if limits.too_large(request.last_heartbeat_details):
+        if limits.too_large(request.last_heartbeat_details, env.payload_bytes_max):
             reply.failures.append(_too_large("Last heartbeat details"))
         else:
             _keep_details(tx, a, request.last_heartbeat_details)
-    if failure is not None and limits.too_large(failure):
+    if failure is not None and limits.too_large(failure, env.payload_bytes_max):
         reply.failures.append(_too_large("Activity failure"))
-        failure = activities.cut(failure, limits.PAYLOAD_BYTES_MAX // 2)
+        failure = activities.cut(failure, env.payload_bytes_max // 2)
     activities.fail(tx, a, failure, request.identity)
     return settle(tx)
 
@@ -202,7 +202,7 @@ def _cancel(run: Run, a: Activity, request: _Canceled, reply: Message, env: Env)
         if run.standalone:
             raise failed_precondition("invalid transition from Started: the cancellation of the activity was not requested")
         raise invalid_argument("unable to mark activity as canceled without activity being request canceled first")
-    if limits.too_large(request.details):
+    if limits.too_large(request.details, env.payload_bytes_max):
         raise invalid_argument("Activity cancellation details exceed size limit.")
     tx = Transaction(run, env)
     tx.outcome.reply = reply
@@ -232,7 +232,7 @@ def heartbeat_by_id(run: Run, request: RecordActivityTaskHeartbeatByIdRequest, e
 def _beat(run: Run, a: Activity, request: _Heartbeat, reply: _HeartbeatReply, env: Env) -> Outcome:
     tx = Transaction(run, env)
     tx.outcome.reply = reply
-    if limits.too_large(request.details):
+    if limits.too_large(request.details, env.payload_bytes_max):
         activities.fail(tx, a, _too_large("Activity heartbeat details"), request.identity)
         reply.cancel_requested = True
         return settle(tx)

@@ -32,7 +32,7 @@ def _check_seen(plan: Plan) -> None:
 
 def check_complete(plan: Plan, command: Command) -> None:
     _check_seen(plan)
-    if limits.too_large(command.complete_workflow_execution_command_attributes.result):
+    if limits.too_large(command.complete_workflow_execution_command_attributes.result, plan.env.payload_bytes_max):
         message = "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit."
         raise Refused(codes.BAD_COMPLETE_WORKFLOW, message, terminate=True)
 
@@ -58,7 +58,7 @@ def check_fail(plan: Plan, command: Command) -> None:
     a = command.fail_workflow_execution_command_attributes
     if not a.HasField("failure"):
         raise Refused(codes.BAD_FAIL_WORKFLOW, "Failure is not set on FailWorkflowExecutionCommand.")
-    if limits.too_large(a.failure):
+    if limits.too_large(a.failure, plan.env.payload_bytes_max):
         raise Refused(codes.BAD_FAIL_WORKFLOW, "FailWorkflowExecutionCommandAttributes.Failure exceeds size limit.", terminate=True)
 
 
@@ -68,7 +68,7 @@ def fail(tx: Transaction, command: Command, completed_event_id: int) -> None:
 
 def check_cancel(plan: Plan, command: Command) -> None:
     _check_seen(plan)
-    if limits.too_large(command.cancel_workflow_execution_command_attributes.details):
+    if limits.too_large(command.cancel_workflow_execution_command_attributes.details, plan.env.payload_bytes_max):
         message = "CancelWorkflowExecutionCommandAttributes.Details exceeds size limit."
         raise Refused(codes.BAD_CANCEL_WORKFLOW, message, terminate=True)
 
@@ -104,7 +104,7 @@ def check_continue(plan: Plan, command: Command) -> None:
         raise Refused(codes.BAD_CONTINUE_AS_NEW, wrong)
     if a.HasField("search_attributes"):
         check_attributes(plan, a.search_attributes.indexed_fields)
-    if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
+    if limits.too_large(a.input, plan.env.payload_bytes_max) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
         message = "ContinueAsNewWorkflowExecutionCommandAttributes. Input or Memo exceeds size limit."
         raise Refused(codes.BAD_CONTINUE_AS_NEW, message, terminate=True)
 

@@ -72,7 +72,7 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     if heartbeat and env.now > task.original_scheduled_time + limits.HEARTBEAT_CHAIN:
         return _heartbeat_timeout(run, env)
     try:
-        answers = update_messages.read(request.messages) if request.messages else None
+        answers = update_messages.read(request.messages, env.payload_bytes_max) if request.messages else None
         plan = check(run, request.commands, task.started_event_id + 1, env, answers)
     except Refused as refused:
         return _refuse(run, request, task, refused, env)

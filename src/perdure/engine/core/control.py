@@ -69,7 +69,7 @@ def request_terminate(run: Run, request: TerminateWorkflowExecutionRequest, env:
     _check_chain(run, request.first_execution_run_id)
     if run.closed:
         raise not_found("workflow execution already completed")
-    if limits.too_long(request.reason) or limits.too_long(request.identity) or limits.too_large(request.details):
+    if limits.too_long(request.reason) or limits.too_long(request.identity) or limits.too_large(request.details, env.payload_bytes_max):
         raise invalid_argument("Reason, Identity or Details exceeds limit.")
     tx = Transaction(run, env)
     tx.outcome.reply = TerminateWorkflowExecutionResponse()

@@ -36,7 +36,7 @@ def check_schedule(plan: Plan, command: Command) -> None:
         wrong = f'endpoint "{a.endpoint}" not found'
     if wrong:
         raise Refused(codes.BAD_SCHEDULE_OPERATION, wrong)
-    if limits.too_large(a.input):
+    if limits.too_large(a.input, plan.env.payload_bytes_max):
         raise Refused(codes.BAD_SCHEDULE_OPERATION, f"{_NAME}Attributes.Input exceeds size limit.", terminate=True)
     planned = _planned(plan)
     if len(planned.pending) >= limits.PENDING_OPERATIONS_MAX:

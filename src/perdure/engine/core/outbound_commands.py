@@ -67,7 +67,7 @@ def check_start_child(plan: Plan, command: Command) -> None:
         raise Refused(codes.BAD_START_CHILD, f"{wrong} WorkflowId={a.workflow_id} WorkflowType={a.workflow_type.name}")
     if a.HasField("search_attributes"):
         check_attributes(plan, a.search_attributes.indexed_fields)
-    if limits.too_large(a.input) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
+    if limits.too_large(a.input, plan.env.payload_bytes_max) or limits.too_large(a.memo, limits.MEMO_BYTES_MAX):
         message = "StartChildWorkflowExecutionCommandAttributes. Input or Memo exceeds size limit."
         raise Refused(codes.BAD_START_CHILD, message, terminate=True)
     planned = _outbound(plan)
@@ -157,7 +157,7 @@ def check_signal_external(plan: Plan, command: Command) -> None:
         raise Refused(cause, f"Execution is not set on {name}.")
     _check_texts(cause, name, {"WorkflowId": a.execution.workflow_id, "SignalName": a.signal_name})
     _check_run_id(a.execution.run_id, cause, name)
-    if limits.too_large(a.input):
+    if limits.too_large(a.input, plan.env.payload_bytes_max):
         raise Refused(cause, f"{name}Attributes.Input exceeds size limit.", terminate=True)
     planned = _outbound(plan)
     if planned.signals >= limits.PENDING_EXTERNAL_SIGNALS_MAX:

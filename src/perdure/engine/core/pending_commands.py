@@ -35,7 +35,7 @@ def check_schedule_activity(plan: Plan, command: Command) -> None:
     known = plan.activity_ids.get(activity_id)
     if known or (known is None and activity_id in plan.run.activity_ids):
         raise Refused(codes.DUPLICATE_ACTIVITY, f"an activity with id {activity_id} is pending already")
-    if limits.too_large(a.input):
+    if limits.too_large(a.input, plan.env.payload_bytes_max):
         raise Refused(codes.BAD_SCHEDULE_ACTIVITY, "ScheduleActivityTaskCommandAttributes.Input exceeds size limit.", terminate=True)
     if plan.pending_activities >= limits.PENDING_ACTIVITIES_MAX:
         raise Refused(

@@ -32,7 +32,9 @@ _INPUT: Final = tag(WorkflowExecutionSignaledEventAttributes, "input")
 _HEADER: Final = tag(WorkflowExecutionSignaledEventAttributes, "header")
 
 
-def check_signal(name: str, request_id: str, identity: str, payloads: Payloads | None) -> None:
+def check_signal(
+    name: str, request_id: str, identity: str, payloads: Payloads | None, payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
+) -> None:
     """Refuses what no run may be sent.
 
     Raises:
@@ -46,7 +48,7 @@ def check_signal(name: str, request_id: str, identity: str, payloads: Payloads |
         raise invalid_argument("RequestId length exceeds limit.")
     if limits.too_long(identity):
         raise invalid_argument("Identity length exceeds limit.")
-    if payloads is not None and limits.too_large(payloads):
+    if payloads is not None and limits.too_large(payloads, payload_bytes_max):
         raise invalid_argument("Signal input exceeds size limit.")
 
 
@@ -76,7 +78,7 @@ def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outco
     name, request_id, identity = request.signal_name, request.request_id, request.identity
     has = request.HasField
     payloads = request.input if has("input") else None
-    check_signal(name, request_id, identity, payloads)
+    check_signal(name, request_id, identity, payloads, env.payload_bytes_max)
     seen = bool(request_id) and request_id in run.signal_request_ids
     if not seen:
         check_receiver(run)

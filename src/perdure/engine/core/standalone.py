@@ -58,7 +58,7 @@ def _command(request: StartActivityExecutionRequest) -> ScheduleActivityTaskComm
     return command
 
 
-def check_start(request: StartActivityExecutionRequest, custom: Types) -> None:
+def check_start(request: StartActivityExecutionRequest, custom: Types, payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> None:
     """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
@@ -71,7 +71,7 @@ def check_start(request: StartActivityExecutionRequest, custom: Types) -> None:
             raise invalid_argument(f"{name} length exceeds limit.")
     options = activity_options.options(_command(request), 0)
     wrong = options.complaint.replace("ScheduleActivityTaskCommand", "request")
-    if not wrong and limits.too_large(request.input):
+    if not wrong and limits.too_large(request.input, payload_bytes_max):
         wrong = "Activity input exceeds size limit."
     attributes = request.search_attributes.indexed_fields
     wrong = wrong or complaint(attributes, custom, request.namespace) or size_complaint(attributes)

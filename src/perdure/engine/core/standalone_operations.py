@@ -46,13 +46,13 @@ _SPANS: Final = ("schedule_to_close_timeout", "schedule_to_start_timeout", "star
 _Ending: TypeAlias = RequestCancelNexusOperationExecutionRequest | TerminateNexusOperationExecutionRequest
 
 
-def check_start(request: StartNexusOperationExecutionRequest, custom: Types) -> None:
+def check_start(request: StartNexusOperationExecutionRequest, custom: Types, payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> None:
     """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
         RpcError: InvalidArgument; FailedPrecondition for too many callbacks.
     """
-    wrong = _complaint(request)
+    wrong = _complaint(request, payload_bytes_max)
     attributes = request.search_attributes.indexed_fields
     wrong = wrong or complaint(attributes, custom, request.namespace) or size_complaint(attributes)
     wrong = wrong or metadata_complaint(request.user_metadata)
@@ -62,7 +62,7 @@ def check_start(request: StartNexusOperationExecutionRequest, custom: Types) -> 
     set_types(attributes, custom)
 
 
-def _complaint(request: StartNexusOperationExecutionRequest) -> str:
+def _complaint(request: StartNexusOperationExecutionRequest, payload_bytes_max: int) -> str:
     for name in ("operation_id", "endpoint", "service", "operation"):
         if not getattr(request, name):
             return f"{name} is required"
@@ -73,7 +73,7 @@ def _complaint(request: StartNexusOperationExecutionRequest) -> str:
         span = getattr(request, name)
         if span.seconds < 0 or span.nanos < 0:
             return f"{name} is invalid: negative duration"
-    if limits.too_large(request.input):
+    if limits.too_large(request.input, payload_bytes_max):
         return "input exceeds size limit"
     if sum(len(key.encode()) + len(value.encode()) for key, value in request.nexus_header.items()) > limits.NEXUS_HEADER_BYTES_MAX:
         return "nexus_header exceeds size limit"

@@ -74,7 +74,7 @@ _SPANS: Final[tuple[tuple[_Span, str], ...]] = (
 # Checking.
 
 
-def validate_start(request: StartRequest) -> None:
+def validate_start(request: StartRequest, payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> None:
     """Refuses what can never be started, whatever runs now.
 
     Raises:
@@ -91,10 +91,10 @@ def validate_start(request: StartRequest) -> None:
         if wrong:
             raise invalid_argument(wrong)
     check_policies(request)
-    _check_sizes(request)
+    _check_sizes(request, payload_bytes_max)
     _check_support(request)
     if isinstance(request, SignalWithStartWorkflowExecutionRequest):
-        check_signal(request.signal_name, request.request_id, request.identity, request.signal_input)
+        check_signal(request.signal_name, request.request_id, request.identity, request.signal_input, payload_bytes_max)
 
 
 def _check_texts(request: StartRequest) -> None:
@@ -121,10 +121,10 @@ def _check_spans(request: StartRequest) -> None:
                 raise invalid_argument(f"An invalid {name} is set on request.")
 
 
-def _check_sizes(request: StartRequest) -> None:
+def _check_sizes(request: StartRequest, payload_bytes_max: int) -> None:
     if request.ByteSize() <= limits.USER_SUMMARY_BYTES_MAX:
         return  # too small for anything in it to be too large
-    if limits.too_large(request.input):
+    if limits.too_large(request.input, payload_bytes_max):
         raise invalid_argument("Workflow input exceeds size limit.")
     if request.HasField("memo") and limits.too_large(request.memo, limits.MEMO_BYTES_MAX):
         raise invalid_argument("Memo exceeds size limit.")

@@ -82,7 +82,7 @@ def outgoing(run: Run, updates: Updates, task: WorkflowTask) -> bytes:
 # What the worker says: checked,
 
 
-def read(messages: Iterable[Message]) -> Answers:
+def read(messages: Iterable[Message], payload_bytes_max: int) -> Answers:
     """The answers of a completion.
 
     Raises:
@@ -90,7 +90,7 @@ def read(messages: Iterable[Message]) -> Answers:
     """
     answers: dict[str, Answer] = {}
     for message in messages:
-        if limits.too_large(message):
+        if limits.too_large(message, payload_bytes_max):
             raise _refused("message exceeds size limit", terminate=True)
         if not message.protocol_instance_id:
             raise _refused("a message has no protocol instance id")

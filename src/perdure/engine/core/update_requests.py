@@ -24,7 +24,7 @@ from perdure.model.rpc import failed_precondition, invalid_argument, not_found, 
 _STAGES = (codes.STAGE_UNSPECIFIED, codes.STAGE_ADMITTED, codes.STAGE_ACCEPTED, codes.STAGE_COMPLETED)
 
 
-def check_update(request: UpdateWorkflowExecutionRequest) -> None:
+def check_update(request: UpdateWorkflowExecutionRequest, payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> None:
     """Refuses what no run may be asked.
 
     Raises:
@@ -40,7 +40,7 @@ def check_update(request: UpdateWorkflowExecutionRequest) -> None:
     for name, text in (("UpdateId", update.meta.update_id), ("Update name", update.input.name), ("Identity", update.meta.identity)):
         if limits.too_long(text):
             raise invalid_argument(f"{name} length exceeds limit.")
-    if limits.too_large(update.input):
+    if limits.too_large(update.input, payload_bytes_max):
         raise invalid_argument("Update input exceeds size limit.")
     stage = request.wait_policy.lifecycle_stage
     if stage not in _STAGES:

@@ -25,7 +25,7 @@ def check_marker(plan: Plan, command: Command) -> None:
         raise Refused(codes.BAD_RECORD_MARKER, "MarkerName is not set on RecordMarkerCommand.")
     if limits.too_long(a.marker_name):
         raise Refused(codes.BAD_RECORD_MARKER, "MarkerName on RecordMarkerCommand exceeds length limit.")
-    if limits.too_large(a):
+    if limits.too_large(a, plan.env.payload_bytes_max):
         raise Refused(codes.BAD_RECORD_MARKER, "RecordMarkerCommandAttributes.Details exceeds size limit.", terminate=True)
 
 

@@ -63,7 +63,8 @@ class StandaloneOperations:
         Raises:
             RpcError: it is refused: ALREADY_EXISTS, INVALID_ARGUMENT, NOT_FOUND for the endpoint.
         """
-        check_start(request, self._transactions.environment.search_attributes(request.namespace))
+        environment = self._transactions.environment
+        check_start(request, environment.search_attributes(request.namespace), environment.payload_bytes_max)
         namespace = request.namespace + OPERATION_MARK
 
         def answer(run: Run) -> StartNexusOperationExecutionResponse | None:
