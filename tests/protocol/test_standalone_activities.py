@@ -248,7 +248,7 @@ async def test_an_operator_gives_it_other_options_and_begins_again(client: Clien
     await handle.terminate()
     with pytest.raises(RPCError) as refused:
         await service.reset_activity_execution(ResetActivityExecutionRequest(**ONE))
-    assert refused.value.status is RPCStatusCode.NOT_FOUND
+    assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
 
 
 async def test_a_workflows_activity_is_named_with_its_workflow(client: Client) -> None:

@@ -2,6 +2,8 @@
 
 Decides which activities a request means (by id, by type, all) and what becomes of each; the steps are `activities`'.
 
+A standalone activity is the only one of its run: the same steps, other refusals.
+
 Easily got wrong: what a worker has is never taken from it. It hears of a pause or a reset with its next heartbeat, and the
 reset takes effect when the attempt under way has failed: until then its number, and its token, stay.
 """
@@ -45,12 +47,17 @@ def _chosen(run: Run, request: _Request) -> list[Activity]:
     """The activities that a request means.
 
     Raises:
-        RpcError: NotFound if the run has closed or there is none; InvalidArgument if the request names none.
+        RpcError: NotFound if the run has closed or there is none (FailedPrecondition for a standalone activity that has ended);
+            InvalidArgument if the request names none.
     """
     if limits.too_long(request.identity):
         raise invalid_argument("Identity length exceeds limit.")
     if run.closed:
-        raise not_found("workflow execution already completed")
+        raise (
+            failed_precondition("activity execution is not running")
+            if run.standalone
+            else not_found("workflow execution already completed")
+        )
     by = request.WhichOneof("activity")
     if by == "id" and request.id:
         scheduled = run.activity_ids.get(request.id)
@@ -91,9 +98,11 @@ def unpause(run: Run, request: UnpauseActivityRequest, env: Env) -> Outcome:
     """Attempts may begin again; one that was held back begins now, or within the jitter.
 
     Raises:
-        RpcError: as `_chosen`.
+        RpcError: as `_chosen`; FailedPrecondition for a standalone activity that is not paused.
     """
     chosen = [a for a in _chosen(run, request) if a.paused is not None]
+    if run.standalone and not chosen:
+        raise failed_precondition("activity is not paused")
     tx = Transaction(run, env)
     tx.outcome.reply = UnpauseActivityResponse()
     for a in chosen:
