@@ -55,7 +55,7 @@ class Asks:
 class OfWorkflow:
     """The activity `a` of the workflow `w`."""
 
-    names: ClassVar = {"namespace": "default", "workflow_id": "w", "activity_id": "a", "identity": "operator"}
+    names: ClassVar[dict[str, Any]] = {"namespace": "default", "workflow_id": "w", "activity_id": "a", "identity": "operator"}
     code_once_ended = RPCStatusCode.NOT_FOUND
 
     def __init__(self, client: Client, queue: str) -> None:
@@ -73,7 +73,7 @@ class OfWorkflow:
 class Standalone(OfWorkflow):
     """The activity `a`, without a workflow."""
 
-    names: ClassVar = {"namespace": "default", "activity_id": "a", "identity": "operator"}
+    names: ClassVar[dict[str, Any]] = {"namespace": "default", "activity_id": "a", "identity": "operator"}
     code_once_ended = RPCStatusCode.FAILED_PRECONDITION
 
     async def start(self) -> Any:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType, WorkerStatus
+from temporalio.api.enums.v1 import BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
@@ -59,6 +59,18 @@ async def test_pollers_of_both_kinds_are_shown(client: Client, worker: Workers) 
             task_queue_types=[WORKFLOW, ACTIVITY],
         )
         assert {kind: len(info.pollers) for kind, info in enhanced.versions_info[""].types_info.items()} == {WORKFLOW: 1, ACTIVITY: 1}
+
+
+async def test_the_temporal_command_asks_for_no_types_and_gets_both(client: Client, worker: Workers) -> None:
+    """`temporal task-queue describe` takes an answer with pollers but without types for that of a server that is too old."""
+    asked = {"api_mode": DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED, "report_task_reachability": True}
+    async with worker([Nothing], [nothing]) as running:
+        while not (await described(client, running.task_queue, task_queue_type=ACTIVITY)).pollers:
+            pass  # its first poll is on its way
+        (version,) = (await described(client, running.task_queue, **asked)).versions_info.values()
+        assert set(version.types_info) == {WORKFLOW, ACTIVITY} and len(version.types_info[ACTIVITY].pollers) == 1
+        assert version.task_reachability == BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_REACHABLE
+    assert not (await described(client, running.task_queue, task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_NEXUS)).pollers
 
 
 async def test_the_backlog_is_counted(client: Client) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.enums.v1 import BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import RateLimitConfig, TaskQueueConfig, TaskQueueStats
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
@@ -27,6 +27,11 @@ from perdure.model.rpc import invalid_argument
 
 _ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _ENHANCED: Final = DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED
+_KINDS: Final = {_ACTIVITY: TaskKind.ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_NEXUS: TaskKind.NEXUS}
+"""By the type that a request names; a workflow's where it names none."""
+_TYPES_SHOWN: Final = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, _ACTIVITY)
+"""Unless the request names others."""
+_REACHABLE: Final = BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_REACHABLE
 
 
 class TaskQueueCalls(Calls):
@@ -35,7 +40,7 @@ class TaskQueueCalls(Calls):
     @rpc
     async def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
         """Who polls a queue, what waits on it, what is set of it."""
-        kind = TaskKind.ACTIVITY if request.task_queue_type == _ACTIVITY else TaskKind.WORKFLOW
+        kind = _KINDS.get(request.task_queue_type, TaskKind.WORKFLOW)
         key = self._polled_queue(kind, request.namespace, request.task_queue.name)
         now = self.engine.clock.now()
         response = DescribeTaskQueueResponse(pollers=pollers(parts(self.engine.matching, key), now))
@@ -47,12 +52,20 @@ class TaskQueueCalls(Calls):
         if request.report_config:
             response.config.CopyFrom(self.engine.queue_configs.get(key))
         self._fill_versioning(key, response)
-        for wanted in request.task_queue_types if request.api_mode == _ENHANCED else ():
-            other = key._replace(kind=TaskKind.ACTIVITY if wanted == _ACTIVITY else TaskKind.WORKFLOW)
-            info = response.versions_info[""].types_info[wanted]
-            info.pollers.extend(pollers(parts(self.engine.matching, other), now))
-            info.stats.CopyFrom(await self._stats(other))
+        if request.api_mode == _ENHANCED:
+            await self._fill_types(request, key, response)
         return response
+
+    async def _fill_types(self, request: DescribeTaskQueueRequest, key: QueueKey, response: DescribeTaskQueueResponse) -> None:
+        """What older clients, and the `temporal` command, show: several types of a queue at once."""
+        version = response.versions_info[""]
+        for wanted in request.task_queue_types or _TYPES_SHOWN:
+            other = key._replace(kind=_KINDS.get(wanted, TaskKind.WORKFLOW))
+            info = version.types_info[wanted]
+            info.pollers.extend(pollers(parts(self.engine.matching, other), self.engine.clock.now()))
+            info.stats.CopyFrom(await self._stats(other))
+        if request.report_task_reachability:
+            version.task_reachability = _REACHABLE
 
     async def _stats(self, key: QueueKey) -> TaskQueueStats:
         return await stats(parts(self.engine.matching, key), self.engine.runs, key, self.engine.clock.now())
@@ -82,7 +95,7 @@ class TaskQueueCalls(Calls):
     @rpc
     async def update_task_queue_config(self, request: UpdateTaskQueueConfigRequest) -> UpdateTaskQueueConfigResponse:
         """Sets how fast a queue gives tasks away, and the weights of fairness keys; in force when it returns."""
-        kind = TaskKind.ACTIVITY if request.task_queue_type == _ACTIVITY else TaskKind.WORKFLOW
+        kind = _KINDS.get(request.task_queue_type, TaskKind.WORKFLOW)
         key = self._polled_queue(kind, request.namespace, request.task_queue)
         for update in (request.update_queue_rate_limit, request.update_fairness_key_rate_limit_default):
             if update.rate_limit.requests_per_second < 0:
