@@ -112,6 +112,7 @@ async def test_an_unknown_namespace_is_named(service: Frontend) -> None:
         (RegisterNamespaceRequest(namespace="orders"), "A valid retention period is not set on request"),
         (RegisterNamespaceRequest(namespace="orders", workflow_execution_retention_period=Duration(seconds=3599)), "A valid retention"),
         (RegisterNamespaceRequest(namespace="x" * 1001, workflow_execution_retention_period=HOUR), "Namespace length exceeds limit"),
+        (RegisterNamespaceRequest(namespace="orders", workflow_execution_retention_period=HOUR, is_global_namespace=True), "global"),
     ],
 )
 async def test_what_cannot_be_registered(service: Frontend, request_: RegisterNamespaceRequest, message: str) -> None:
@@ -141,6 +142,8 @@ async def test_an_update_changes_what_it_names(service: Frontend) -> None:
     request.config.workflow_execution_retention_ttl.seconds = 5
     with pytest.raises(RpcError, match="retention"):
         await service.update_namespace(request)
+    with pytest.raises(RpcError, match="does not replicate"):
+        await service.update_namespace(UpdateNamespaceRequest(namespace="orders", promote_namespace=True))
     request.namespace = "nowhere"
     with pytest.raises(RpcError, match="NOT_FOUND"):
         await service.update_namespace(request)

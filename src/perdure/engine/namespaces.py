@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from temporalio.api.enums.v1 import ArchivalState, NamespaceState
+from temporalio.api.enums.v1 import ArchivalState, NamespaceState, ReplicationState
 from temporalio.api.namespace.v1 import UpdateNamespaceInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse, RegisterNamespaceRequest, UpdateNamespaceRequest
 
@@ -141,6 +141,8 @@ class Namespaces:
             raise invalid_argument("Namespace not set on request.")
         if limits.too_long(name):
             raise invalid_argument("Namespace length exceeds limit.")
+        if request.is_global_namespace:
+            raise invalid_argument("Cannot register a global namespace: this engine does not replicate to other clusters.")
         described = _new(name, _checked_retention(to_ns(request.workflow_execution_retention_period)))
         info = described.namespace_info
         info.description, info.owner_email = request.description, request.owner_email
@@ -153,6 +155,8 @@ class Namespaces:
 
     async def update(self, request: UpdateNamespaceRequest) -> Namespace:
         """Changes what the request names of it; durable when it returns."""
+        if request.promote_namespace:
+            raise invalid_argument("Cannot make a namespace global: this engine does not replicate to other clusters.")
 
         def change(described: DescribeNamespaceResponse) -> None:
             if request.HasField("update_info"):
@@ -276,6 +280,7 @@ def _new(name: str, retention: int) -> DescribeNamespaceResponse:
     described.config.visibility_archival_state = ArchivalState.ARCHIVAL_STATE_DISABLED
     described.replication_config.active_cluster_name = "active"
     described.replication_config.clusters.add(cluster_name="active")
+    described.replication_config.state = ReplicationState.REPLICATION_STATE_NORMAL
     return described
 
 
