@@ -126,6 +126,8 @@ async def test_workers_are_listed_counted_and_described(client: Client) -> None:
         WorkerHeartbeat(worker_instance_key=f"key-{n}", worker_identity=f"me-{n}", task_queue="odd" if n % 2 else "even", status=running)
         for n, running in enumerate([WorkerStatus.WORKER_STATUS_RUNNING] * 4 + [WorkerStatus.WORKER_STATUS_SHUTTING_DOWN])
     ]
+    for number, heartbeat in enumerate(heartbeats[:4]):
+        heartbeat.start_time.FromJsonString(f"2026-01-0{number + 1}T00:00:00Z")
     await service.record_worker_heartbeat(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=heartbeats))
     listed = await service.list_workers(ListWorkersRequest(namespace="default", query="TaskQueue = 'even'", page_size=2))
     assert [w.worker_heartbeat.worker_instance_key for w in listed.workers_info] == ["key-0", "key-2"]
@@ -136,6 +138,10 @@ async def test_workers_are_listed_counted_and_described(client: Client) -> None:
         ("Status = 'Running' AND NOT TaskQueue = 'odd'", 2),
         ("WorkerIdentity IN ('me-1', 'me-2') OR Status = 'ShuttingDown'", 3),
         ("WorkerInstanceKey STARTS_WITH 'key'", 5),
+        ('`WorkerStatus`="ShuttingDown"', 1),  # as the web UI writes it
+        ("StartTime > '2026-01-02T00:00:00Z'", 2),
+        ("StartTime BETWEEN '2026-01-02T00:00:00Z' AND '2026-01-03T00:00:00Z'", 2),
+        ("StartTime IS NULL", 1),
     ):
         assert (await service.count_workers(CountWorkersRequest(namespace="default", query=query))).count == expected
     described = await service.describe_worker(DescribeWorkerRequest(namespace="default", worker_instance_key="key-1"))
@@ -143,9 +149,10 @@ async def test_workers_are_listed_counted_and_described(client: Client) -> None:
     with pytest.raises(RPCError) as refused:
         await service.describe_worker(DescribeWorkerRequest(namespace="default", worker_instance_key="none"))
     assert refused.value.status is RPCStatusCode.NOT_FOUND
-    with pytest.raises(RPCError) as refused:
-        await service.count_workers(CountWorkersRequest(namespace="default", query="Nonsense = 1"))
-    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
+    for wrong in ("Nonsense = 1", "StartTime = 'soon'", "StartTime STARTS_WITH '2026'", "HostName > 'a'"):
+        with pytest.raises(RPCError) as refused:
+            await service.count_workers(CountWorkersRequest(namespace="default", query=wrong))
+        assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 async def test_a_worker_says_how_fast_its_queue_may_be(client: Client, worker: Workers) -> None:

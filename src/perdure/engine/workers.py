@@ -7,10 +7,14 @@ worker is gone, and many never send one; nothing is decided by what stands here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import eq, ge, gt, le, lt, ne
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import WorkerStatus
 from temporalio.api.worker.v1 import WorkerHeartbeat
 
+from perdure.engine.core.times import to_ns
+from perdure.engine.visibility.fields import parse_datetime
 from perdure.engine.visibility.syntax import And, BadQuery, Comparison, Not, Syntax, parse
 from perdure.model.clock import Clock
 from perdure.model.rpc import invalid_argument
@@ -29,8 +33,14 @@ _FIELDS: dict[str, Callable[[WorkerHeartbeat], str]] = {
     "SdkName": lambda w: w.sdk_name,
     "SdkVersion": lambda w: w.sdk_version,
     "Status": lambda w: status_name(w.status),
+    "WorkerStatus": lambda w: status_name(w.status),
 }
-"""What can be asked of them."""
+_TIMES: dict[str, Callable[[WorkerHeartbeat], Timestamp]] = {
+    "StartTime": lambda w: w.start_time,
+    "HeartbeatTime": lambda w: w.heartbeat_time,
+}
+"""With the texts above: what can be asked of them."""
+_ORDERS: dict[str, Callable[[int, int], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
 
 class Workers:
@@ -90,6 +100,9 @@ def _holds(syntax: Syntax, worker: WorkerHeartbeat) -> bool:
 
 
 def _compare(comparison: Comparison, worker: WorkerHeartbeat) -> bool:
+    time = _TIMES.get(comparison.name)
+    if time is not None:
+        return _compare_time(comparison, to_ns(time(worker)))
     field = _FIELDS.get(comparison.name)
     if field is None:
         raise BadQuery(f"invalid search attribute: {comparison.name}")
@@ -100,4 +113,20 @@ def _compare(comparison: Comparison, worker: WorkerHeartbeat) -> bool:
         return value not in values
     if comparison.operator in ("STARTS_WITH", "NOT STARTS_WITH"):
         return value.startswith(values[0]) is (comparison.operator == "STARTS_WITH")
-    raise BadQuery(f"operation is not supported: operator '{comparison.operator.lower()}' for {comparison.name}")
+    raise _unsupported(comparison)
+
+
+def _compare_time(comparison: Comparison, time: int) -> bool:
+    if comparison.operator in ("IS NULL", "IS NOT NULL"):
+        return (time == 0) is (comparison.operator == "IS NULL")
+    given = [parse_datetime(str(each)) for each in comparison.values]
+    if comparison.operator in ("BETWEEN", "NOT BETWEEN"):
+        return (given[0] <= time <= given[1]) is (comparison.operator == "BETWEEN")
+    order = _ORDERS.get(comparison.operator)
+    if order is None:
+        raise _unsupported(comparison)
+    return order(time, given[0])
+
+
+def _unsupported(comparison: Comparison) -> BadQuery:
+    return BadQuery(f"operation is not supported: operator '{comparison.operator.lower()}' for {comparison.name}")

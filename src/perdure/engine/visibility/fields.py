@@ -275,6 +275,15 @@ def _datetime(found: Known, name: str, literal: str | float) -> int:
         return literal
     if isinstance(literal, float):
         raise _wrong_type(found, name, literal)
+    return parse_datetime(literal)
+
+
+def parse_datetime(literal: str) -> int:
+    """The time that a query names, in nanoseconds: a number of them, or as RFC 3339 says.
+
+    Raises:
+        BadQuery: it is neither.
+    """
     if re.fullmatch(r"[+-]?\d+", literal):
         return int(literal)
     try:
