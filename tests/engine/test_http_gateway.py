@@ -108,7 +108,7 @@ async def test_ids_may_hold_anything(ask: Http) -> None:
         ("POST", "/api/v1/namespaces/default/workflows/x", b"[" * 100_000, 400, 3, "cannot be read"),
         ("POST", "/api/v1/namespaces/default/workflows/x", b'{"input": ["' + b"x" * 7_000_000 + b'"]}', 413, 8, "the body has more than"),
         ("GET", "/api/v1/namespaces/default/workflows/x/history?waitNewEvent=perhaps", None, 400, 3, "waitNewEvent"),
-        ("GET", "/api/v1/namespaces/default/workflows/x/history?nothing=1", None, 400, 3, "there is no parameter nothing"),
+        ("GET", "/api/v1/namespaces/default/workflows/x/history-reverse?waitNewEvent=false&a.b=1", None, 404, 5, "workflow not found"),
         ("GET", "/api/v1/namespaces/default/workflows/x/history?namespace.a=1", None, 400, 3, "namespace in namespace.a has no fields"),
         ("GET", "/nothing/here", None, 404, 5, "there is nothing at /nothing/here; see /openapi.json"),
         (

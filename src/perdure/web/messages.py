@@ -127,7 +127,10 @@ def _fields(kind: Descriptor) -> dict[str, FieldDescriptor]:
 
 
 def _nested(parameters: list[tuple[str, str]], kind: Descriptor) -> dict[str, Any]:
-    """`execution.workflow_id=A` and its like as JSON."""
+    """`execution.workflow_id=A` and its like as JSON.
+
+    What the request has no field for is passed over, as Temporal's server does: its web UI sends some requests the parameters of others.
+    """
     root: dict[str, Any] = {}
     for name, text in parameters:
         if name != "pretty":
@@ -139,22 +142,20 @@ def _set(place: dict[str, Any], kind: Descriptor, name: str, text: str) -> None:
     *path, last = name.split(".")
     if len(path) > _PARAMETER_DEPTH_MAX:
         raise ValueError(f"{name} is too deep")
+    fields = _fields(kind)
     for part in path:
-        field = _field(kind, part, name)
+        field = fields.get(part)
+        if field is None:
+            return
         if field.message_type is None or field.is_repeated:
             raise ValueError(f"{part} in {name} has no fields")
         place = place.setdefault(field.json_name, {})
-        kind = field.message_type
-    field = _field(kind, last, name)
+        fields = _fields(field.message_type)
+    field = fields.get(last)
+    if field is None:
+        return
     value: Any = {"true": True, "false": False}.get(text.lower(), text) if field.type == FieldDescriptor.TYPE_BOOL else text
     if field.is_repeated:
         place.setdefault(field.json_name, []).append(value)
     else:
         place[field.json_name] = value
-
-
-def _field(kind: Descriptor, part: str, name: str) -> FieldDescriptor:
-    field = _fields(kind).get(part)
-    if field is None:
-        raise ValueError(f"there is no parameter {name}")
-    return field
