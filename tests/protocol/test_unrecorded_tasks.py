@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import grpc.aio
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType as E
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
+from temporalio.api.update.v1 import Acceptance, Rejection
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
     PollWorkflowTaskQueueRequest,
     PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskFailedRequest,
+    UpdateWorkflowExecutionRequest,
 )
 from temporalio.client import Client
 
@@ -74,3 +79,46 @@ async def test_what_comes_after_it_takes_its_place(server: str, client: Client) 
     assert await read(server, workflow_id, "temporal-go") == [*enumerate(RECORDED, 1), signaled]
     await poll(client, queue)
     assert await read(server, workflow_id, "temporal-go") == [*enumerate(RECORDED, 1), signaled, (6, SCHEDULED), (7, STARTED)]
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_a_task_that_was_made_for_an_update(server: str, client: Client, accepted: bool) -> None:
+    """A speculative one: seen while a worker has it; gone when the update is rejected, and recorded when it is accepted."""
+    queue, workflow_id = f"queue-{uuid.uuid4()}", str(uuid.uuid4())
+    await client.start_workflow("Any", id=workflow_id, task_queue=queue)
+    task = await poll(client, queue)
+    await client.workflow_service.respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest(task_token=task.task_token))
+    recorded = list(enumerate([*RECORDED[:3], E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED], 1))
+    assert await read(server, workflow_id, "temporal-go") == recorded
+    updating = asyncio.ensure_future(client.workflow_service.update_workflow_execution(update(workflow_id)))
+    task = await poll(client, queue)
+    assert [message.protocol_instance_id for message in task.messages] == ["u"]
+    seen = [*recorded, (5, SCHEDULED), (6, STARTED)]
+    assert [(e.event_id, e.event_type) for e in task.history.events] == seen
+    assert await read(server, workflow_id, "temporal-go") == seen
+    assert await read(server, workflow_id, "temporal-cli") == recorded
+    answer = RespondWorkflowTaskCompletedRequest(task_token=task.task_token)
+    answer.messages.add(id="answer", protocol_instance_id="u").body.Pack(acceptance(task) if accepted else rejection())
+    await client.workflow_service.respond_workflow_task_completed(answer)
+    assert (await updating).outcome.HasField("failure") != accepted
+    written = [(7, E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED), (8, E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)]
+    assert await read(server, workflow_id, "temporal-go") == ([*seen, *written] if accepted else recorded)
+
+
+def update(workflow_id: str) -> UpdateWorkflowExecutionRequest:
+    request = UpdateWorkflowExecutionRequest(namespace="default", workflow_execution=WorkflowExecution(workflow_id=workflow_id))
+    request.request.meta.update_id, request.request.input.name = "u", "change"
+    request.wait_policy.lifecycle_stage = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+    return request
+
+
+def rejection() -> Rejection:
+    rejected = Rejection(rejected_request_message_id="u/request")
+    rejected.failure.message = "no"
+    return rejected
+
+
+def acceptance(task: PollWorkflowTaskQueueResponse) -> Acceptance:
+    accepted = Acceptance(accepted_request_message_id="u/request", accepted_request_sequencing_event_id=5)
+    assert task.messages[0].body.Unpack(accepted.accepted_request)
+    return accepted
