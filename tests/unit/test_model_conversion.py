@@ -216,6 +216,13 @@ def test_payloads_give_the_values_of_temporalios_converter(value: Any, hint: Any
     assert_same_value(payload, hint)
 
 
+@pytest.mark.parametrize("value", [None, b"x", 1, Leaf("a"), WorkflowExecution(workflow_id="w")])
+def test_a_raw_value_is_the_payload_whatever_it_holds(value: Any) -> None:
+    payload = THEIRS.to_payloads([value])[0]
+    assert_same_value(payload, RawValue)
+    assert [value.payload for value in OURS.decode_args([payload], [RawValue])] == [payload]
+
+
 @settings(max_examples=100, deadline=None)
 @given(trees)
 def test_a_tree_of_dataclasses_comes_back_as_it_was(tree: Tree) -> None:

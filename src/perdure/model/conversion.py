@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import temporalio.converter
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
+from temporalio.common import RawValue
 from temporalio.converter import PayloadCodec, PayloadConverter
 
 from perdure.model.errors import InvalidInput, UsageError
@@ -74,7 +75,7 @@ class DataConverter:
 
     def _decode(self, payload: Payload, type_hint: Any) -> Any:
         """What is not JSON, or converted by the user's own."""
-        if self._fast and payload.metadata["encoding"] == b"binary/null" and not payload.data:
+        if self._fast and payload.metadata["encoding"] == b"binary/null" and not payload.data and type_hint is not RawValue:
             return None
         return self.payload_converter.from_payload(payload, type_hint)
 
