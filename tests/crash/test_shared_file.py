@@ -72,7 +72,7 @@ class SharedRig(Rig):
     def wait_for_progress(self, slots: list[int]) -> None:
         """Returns when each of these has had something acknowledged since."""
         seen = {slot: self._acknowledged(slot) for slot in slots}
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while any(self._acknowledged(slot) <= seen[slot] for slot in slots):
             for slot in slots:
                 assert self.processes[slot].poll() is None, self.errors()
@@ -119,7 +119,7 @@ def run_loop(directory: Path, kills: int, seed: int) -> None:
         rig.kill_all()
         raise
     began = time.monotonic()
-    rig.finish_all(60)
+    rig.finish_all(120)
     print(f"finished in {time.monotonic() - began:.1f} s, {rig.owners_killed} of the killed were owners")
     assert not [run for run in rig.check() if not run.closed]
     rig.check_effects()
@@ -129,7 +129,7 @@ def run_loop(directory: Path, kills: int, seed: int) -> None:
     assert "locked" not in rig.errors()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_few_kills(tmp_path: Path) -> None:
     run_loop(tmp_path, 5, seed=3)
 

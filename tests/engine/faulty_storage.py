@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import TaskToken, decode_token
+from perdure.engine.core.codes import STARTED
 from perdure.engine.core.tokens import ACTIVITY, WORKFLOW
 from perdure.engine.loading import fold
 from perdure.model.errors import StorageError
@@ -118,11 +119,11 @@ def _unknown(answer: Committed) -> Committed:
 class Witness:
     """A service that looks into the storage at each answer: what it says must be there already."""
 
-    in_process = True
-
-    def __init__(self, service: Any, storage: WorkflowStorage) -> None:
+    def __init__(self, service: Any, storage: WorkflowStorage, *, in_process: bool = True) -> None:
         self.service = service
         self.storage = storage
+        self.in_process = in_process
+        """As `service` is: what a worker may rely on follows from it."""
         self.seen: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
@@ -195,9 +196,9 @@ class Witness:
             token = decode_token(response.task_token, ACTIVITY)
             stored = self._stored(token.run_id)
             if stored.row.status == 1:
-                row = self._activity(token)
-                assert row is not None and stored.row.incarnation is not None, "an activity was given away before its start was stored"
-                assert fold(stored).run.activities[token.scheduled_event_id].attempt == token.attempt
+                activity = fold(stored).run.activities.get(token.scheduled_event_id)
+                started = activity is not None and (activity.state, activity.attempt) == (STARTED, token.attempt)
+                assert started, "an activity was given away before its start was stored"
             self.seen["activity task"] += 1
         return response
 

@@ -15,7 +15,7 @@ import pytest
 
 from perdure import ApplicationError, WorkflowClient, WorkflowContext, WorkflowWorker, workflow
 
-pytestmark = pytest.mark.timeout(240)  # each command is a process of its own
+pytestmark = pytest.mark.timeout(600)  # each command is a process of its own
 
 
 @workflow
@@ -144,7 +144,7 @@ async def test_a_server_speaks_http_and_lets_others_join(tmp_path: Path) -> None
             code, out, error = await perdure(f"perdure://{over_grpc[1]}", "workflow", "describe", "-w", "g1", "-o", "json")
             assert (code, json.loads(out)["workflowExecutionInfo"]["type"], error) == (0, {"name": "greet"}, "")
         path = f"{found[1]}/api/v1/namespaces/default/workflows/g1"
-        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(path, timeout=20).read())
+        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(path, timeout=60).read())
         assert json.loads(answer)["workflowExecutionInfo"]["type"] == {"name": "greet"}
     finally:
         server.terminate()

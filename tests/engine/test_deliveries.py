@@ -149,7 +149,7 @@ async def test_closed_runs_find_what_they_owe_when_the_engine_opens_again(tmp_pa
         worker = Worker(engine.frontend(in_process=True))
         await start_all(engine.frontend(in_process=True))
         owing = CHILDREN + 2  # the parent's children have closed, the leaver and the quitter too; the quitter owes nobody
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while len(engine.storage.due_runs(1, 100)) < owing - 1:
                 await asyncio.sleep(0.01)
         await worker.stop()
@@ -176,7 +176,7 @@ async def test_storage_faults_delay_and_double_nothing(kind: str, tmp_path: Path
         await wait_for_all(inner)
         storage.disarm()
         check_once(stored(inner))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while engine.deliveries._senders or engine.deliveries._tasks:
                 await asyncio.sleep(0.01)
     finally:

@@ -69,7 +69,7 @@ class Held:
 
 async def turns(condition: Callable[[], Any]) -> None:
     """Lets the engine go on until something is so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 
@@ -141,7 +141,7 @@ async def test_who_waits_for_a_run_that_was_dropped_hears_when_its_last_transact
         waiting = asyncio.ensure_future(engine.transactions.settled(live))
         await turns(lambda: live.waiting)
         held.answer(Committed.YES, written=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(StaleRun):
                 await waiting
     with pytest.raises(RpcError, match="may not be durable"):
@@ -170,7 +170,7 @@ async def test_a_message_is_not_forgotten_because_its_sender_nearly_closed(engin
         await terminated
     await turns(lambda: not engine.background)  # the sender was read again, and what it names taken up
     gate.open(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while kinds(stored(engine.storage)["receiver"][0])["WorkflowExecutionSignaled"] < 2:
             await asyncio.sleep(0.01)
     assert kinds(stored(engine.storage)["sender"][0])["ExternalWorkflowExecutionSignaled"] == 2
@@ -203,7 +203,7 @@ async def test_a_child_tells_its_end_though_what_its_parent_was_reset_to_nearly_
     await completed
     with pytest.raises(RpcError, match="could not be made durable"):
         await terminated
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not any(kinds(events)["ChildWorkflowExecutionCompleted"] for events in stored(engine.storage)["sender"]):
             await asyncio.sleep(0.01)
 
@@ -231,7 +231,7 @@ async def test_the_scripted_worker_stops_though_its_poll_is_cancelled_too_late(e
         started = asyncio.ensure_future(service.start_workflow_execution(start_request("Child", "child")))
         await turns(lambda: len(held) == 1)
         held.answer(Committed.YES, written=True)  # the task is there, and the worker has not run yet
-    async with asyncio.timeout(5) as limit:
+    async with asyncio.timeout(30) as limit:
         await worker.stop()
     assert not limit.expired()
     await started

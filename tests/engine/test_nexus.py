@@ -111,7 +111,7 @@ class Scene:
         return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_NEXUS_OPERATION_") for event in history.events]
 
     async def until(self, kind: str) -> list[str]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while kind not in (kinds := await self.kinds()):
                 await asyncio.sleep(0.01)
             return kinds

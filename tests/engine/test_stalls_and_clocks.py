@@ -228,7 +228,7 @@ async def test_a_full_disk_is_told_and_loses_nothing(
         for number in range(5):
             await insist(lambda number=number: client.signal_workflow(f"adds-{number}", Signal("add", int), 1))
             await insist(lambda number=number: client.signal_workflow(f"adds-{number}", Signal("add", int), 0))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             assert [await client.result(f"adds-{number}") for number in range(5)] == [11] * 5
     await engine.close()
     again = SQLiteStorage(tmp_path / "runs.db")

@@ -53,7 +53,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def refused(call: asyncio.Future[object]) -> RpcError:
     with pytest.raises(RpcError) as caught:
-        await asyncio.wait_for(call, 10)
+        await asyncio.wait_for(call, 30)
     return caught.value
 
 
@@ -101,7 +101,7 @@ async def test_a_worker_that_waits_gets_the_update_and_one_that_left_loses_nothi
     asked = hand.update("u")
     await asyncio.sleep(0)
     leaving.cancel()  # the task has been given to it
-    task = await asyncio.wait_for(staying, 10)
+    task = await asyncio.wait_for(staying, 30)
     assert leaving.cancelled()
     await hand.complete(task, rejection("u"))
     assert (await asked).outcome.failure.message == "no" and await hand.kinds() == IDLE

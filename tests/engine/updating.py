@@ -90,7 +90,7 @@ class Hand:
         return asyncio.ensure_future(self.service.poll_workflow_task_queue(request))
 
     async def poll(self) -> PollWorkflowTaskQueueResponse:
-        return await asyncio.wait_for(self.polling(), 10)
+        return await asyncio.wait_for(self.polling(), 30)
 
     async def complete(self, task: PollWorkflowTaskQueueResponse, *messages: Message, commands: list[Command] | None = None) -> Any:
         request = RespondWorkflowTaskCompletedRequest(

@@ -23,7 +23,7 @@ from perdure.testing import server
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "lib" / "main.js"
-LINE_SECONDS = 30
+LINE_SECONDS = 100
 
 
 class TypeScript:
@@ -107,7 +107,7 @@ def python_workers(client: Client) -> tuple[Worker, Worker]:
     )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 async def test_workers_of_two_languages_share_queues(engine: str, tmp_path: Path) -> None:
     url = "memory://" if engine == "memory" else f"sqlite:///{tmp_path}/mixed.db"

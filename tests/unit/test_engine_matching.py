@@ -100,7 +100,7 @@ async def test_a_poll_that_is_cancelled_when_its_task_has_come_gives_it_back() -
     first.cancel()  # the task is delivered, the poll has not run yet
     await turn()
     assert first.cancelled()
-    assert await asyncio.wait_for(f.poll(), 1) == "a"
+    assert await asyncio.wait_for(f.poll(), 30) == "a"
 
 
 async def test_a_poll_in_process_that_is_cancelled_when_its_task_has_come_keeps_it() -> None:
@@ -109,7 +109,7 @@ async def test_a_poll_in_process_that_is_cancelled_when_its_task_has_come_keeps_
     await turn()
     f.matching.queue(KEY).add_ready(ReadyTask("a", 1))
     poll.cancel()
-    assert await asyncio.wait_for(poll, 1) == "a"
+    assert await asyncio.wait_for(poll, 30) == "a"
 
 
 async def test_polls_are_served_in_their_order_and_those_in_process_the_last_one_first() -> None:
@@ -178,7 +178,7 @@ async def test_a_backlog_beyond_the_bound_is_read_from_the_storage(monkeypatch: 
         queue.add_ready(task)
     assert len(queue.ready) == 10
     while len(taken) < 25:
-        taken.append(await asyncio.wait_for(f.poll(), 5))
+        taken.append(await asyncio.wait_for(f.poll(), 30))
     assert sorted(set(taken)) == [task.run_id for task in stored]
 
 
@@ -217,7 +217,7 @@ async def test_starts_wait_for_workers_that_have_fallen_behind_and_for_no_others
         await f.poll()
     assert not start.done()
     await f.poll()
-    await asyncio.wait_for(start, 5)
+    await asyncio.wait_for(start, 30)
     assert len(queue.ready) == 5
 
 

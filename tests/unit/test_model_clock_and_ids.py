@@ -47,7 +47,7 @@ async def test_a_clock_that_was_set_back_delays_and_one_set_forward_hurries(monk
     await asyncio.sleep(0.005)
     assert not done.is_set()
     shift[0] = 3601 * 10**9
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.wait()
     timer.cancel()
 

@@ -125,7 +125,7 @@ print(ended, len(apsw.connections()))
 def test_a_forked_child_never_closes_what_its_parent_has_open(path: Path) -> None:
     """The parent's threads are gone there, and may have held SQLite's locks: closing their connections could wait for ever."""
     filled(path).close()
-    ran = subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=50, stdout=subprocess.PIPE, text=True)
+    ran = subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=120, stdout=subprocess.PIPE, text=True)
     assert ran.stdout.split() == ["2", "2", "0", "0"]
 
 

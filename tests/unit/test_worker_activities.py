@@ -440,7 +440,7 @@ async def test_a_process_that_does_not_heed_is_killed(make: Make, monkeypatch: p
 async def test_what_waits_for_a_process_can_be_cancelled(make: Make) -> None:
     rig = make(loops_in_process, burn, max_cpu_bound_processes=1)
     first = asyncio.ensure_future(rig.run("loops_in_process"))
-    await asyncio.wait_for(rig.service.beaten.wait(), 10)
+    await asyncio.wait_for(rig.service.beaten.wait(), 30)
     second = asyncio.ensure_future(rig.run("burn", 10))
     await asyncio.sleep(0.01)
     rig.executor.cancel_all()
@@ -467,7 +467,7 @@ async def test_an_activity_may_finish_although_cancelled(make: Make) -> None:
 async def test_a_worker_that_stops_fails_the_attempt_so_that_it_is_tried_again(make: Make, name: str) -> None:
     rig = make(waits_for_cancel, loops_in_thread, loops_in_process)
     slot = asyncio.ensure_future(rig.run(name))
-    await asyncio.wait_for(rig.service.beaten.wait(), 10)
+    await asyncio.wait_for(rig.service.beaten.wait(), 30)
     rig.executor.announce_stop()
     rig.executor.cancel_all()
     report = await slot

@@ -163,7 +163,7 @@ async def test_an_activity_whose_start_nobody_was_told_of_is_ready_again(monkeyp
 
     monkeypatch.setattr(engine, "respond_workflow_task_completed", unsure_once)
     client, one = worker(engine)
-    async with asyncio.timeout(20), one:
+    async with asyncio.timeout(50), one:
         assert await client.execute_workflow(fan_out, 2, id="fan") == 2
     assert engine.asked == ["double", "double", "double", "double"] and not any(engine.came)
     await opened.close()
