@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from perdure.testing import server as run_server
@@ -45,14 +44,3 @@ def worker(client: Client) -> Workers:
             yield made
 
     return run
-
-
-async def started(start: Callable[[], Awaitable[WorkflowEnvironment]]) -> WorkflowEnvironment:
-    """What `start` gives. The SDK waits 5 s for a server that it starts, which a machine under load does not always make."""
-    for _ in range(4):
-        try:
-            return await start()
-        except RuntimeError as error:
-            if "did not start within" not in str(error):
-                raise
-    return await start()

@@ -23,7 +23,6 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.protocol.conftest import started
 
 from perdure.model.errors import ServerStartFailed
 from perdure.server import Server, ServerOptions
@@ -143,8 +142,11 @@ async def test_the_sdk_starts_it_as_its_dev_server(tmp_path: Path) -> None:
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m perdure.cli "$@"\n')
     wrapper.chmod(0o700)
     extra = ["--dynamic-config-value", "frontend.enableSomething=true", "--search-attribute", "Customer=Keyword"]
-    async with await started(
-        lambda: WorkflowEnvironment.start_local(dev_server_existing_path=str(wrapper), namespace="orders", dev_server_extra_args=extra)
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(wrapper),
+        namespace="orders",
+        dev_server_extra_args=extra,
+        dev_server_startup_timeout=timedelta(seconds=100),
     ) as environment:
         listed = await environment.client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="orders"))
         assert "Customer" in listed.custom_attributes

@@ -20,7 +20,6 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from tests.protocol.conftest import started
 
 from perdure.testing import server as run_server
 
@@ -96,7 +95,9 @@ async def test_the_sdk_takes_it_for_its_time_skipping_server(tmp_path: Path) -> 
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m perdure.cli server start-dev --time-skipping --headless --port "$1"\n')
     wrapper.chmod(0o700)
     async with (
-        await started(lambda: WorkflowEnvironment.start_time_skipping(test_server_existing_path=str(wrapper))) as environment,
+        await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=str(wrapper), test_server_startup_timeout=timedelta(seconds=100)
+        ) as environment,
         Worker(
             environment.client,
             task_queue="q",

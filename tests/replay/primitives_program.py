@@ -13,7 +13,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import Script
-
 from perdure.model.decorators import activity, workflow
 from perdure.runtime.context import WorkflowContext
 
