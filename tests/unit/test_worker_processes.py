@@ -57,8 +57,8 @@ def test_no_process_stays_behind(tmp_path: Path, how: signal.Signals) -> None:
         os.kill(parent.pid, how)
         if how is not signal.SIGKILL:
             assert "stopped" in parent.stdout.read()
-            assert parent.wait(20) == 0
-        end = time.monotonic() + 10
+            assert parent.wait(60) == 0
+        end = time.monotonic() + 60
         while is_running(child) and time.monotonic() < end:
             time.sleep(0.02)
         assert not is_running(child)
