@@ -81,7 +81,7 @@ async def test_a_child_fails(client: Client, queue: str) -> None:
 
 
 async def test_a_child_times_out(client: Client, queue: str) -> None:
-    parent = await start_parent(client, queue, "wait", run_timeout=1)
+    parent = await start_parent(client, queue, "wait", run_timeout=5)
     assert await parent.result() == "TimeoutError RETRY_POLICY_NOT_SET"
     assert await story(parent) == told("TimedOut")
 
@@ -173,7 +173,7 @@ async def test_a_child_ends_with_its_parent_however_that_ends(client: Client, qu
 
 
 async def test_a_child_ends_with_a_parent_that_times_out(client: Client, queue: str) -> None:
-    parent = await client.start_workflow(Leaver.run, args=[1, "never"], id="leaver", task_queue=queue, run_timeout=timedelta(seconds=1))
+    parent = await client.start_workflow(Leaver.run, args=[1, "never"], id="leaver", task_queue=queue, run_timeout=timedelta(seconds=6))
     with pytest.raises(WorkflowFailureError):
         await parent.result()
     with pytest.raises(WorkflowFailureError):

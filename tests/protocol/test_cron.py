@@ -85,7 +85,7 @@ async def test_what_is_no_schedule_is_refused(client: Client, queue: str) -> Non
 
 
 async def test_a_client_that_waits_follows_the_runs(client: Client, queue: str) -> None:
-    handle = await tick(client, queue, [], execution_timeout=timedelta(seconds=2.5))
+    handle = await tick(client, queue, [], execution_timeout=timedelta(seconds=6.5))
     with pytest.raises(WorkflowFailureError):
         await handle.result()
     kinds = await story(client.get_workflow_handle("ticker", run_id=handle.first_execution_run_id))

@@ -426,7 +426,8 @@ async def test_an_update_that_breaks_its_task_is_tried_again(client: Client, wor
         handle = await client.start_workflow(Stubborn.run, id=str(uuid.uuid4()), task_queue=running.task_queue)
         with pytest.raises(WorkflowUpdateRPCTimeoutOrCancelledError):
             await handle.execute_update(Stubborn.crash, rpc_timeout=timedelta(seconds=1))
-        assert "WorkflowTaskFailed" in await kinds(handle)
+        while "WorkflowTaskFailed" not in await kinds(handle):
+            pass  # it is on its way
         await handle.terminate()
         with pytest.raises(WorkflowFailureError):
             await handle.result()

@@ -21,7 +21,8 @@ from perdure.model.ids import new_run_id, run_id_bytes, run_id_text, uuid4_text
 
 def test_the_system_clock_is_a_clock() -> None:
     assert isinstance(SystemClock(), Clock)
-    assert abs(SystemClock().now() - clock_module.time.time_ns()) < 10**9
+    before = clock_module.time.time_ns()
+    assert before <= SystemClock().now() <= clock_module.time.time_ns()
 
 
 async def test_a_callback_comes_at_its_time_and_not_inside_the_call() -> None:
@@ -53,10 +54,10 @@ async def test_a_clock_that_was_set_back_delays_and_one_set_forward_hurries(monk
 
 
 async def test_sleeping_until_the_past_returns_at_once() -> None:
-    clock = SystemClock()
-    before = clock.monotonic()
-    await clock.sleep_until(0)
-    assert clock.monotonic() - before < 10**9
+    sleeping = asyncio.ensure_future(SystemClock().sleep_until(0))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sleeping.done()
 
 
 def test_run_ids_are_uuids_of_version_7_in_order() -> None:
