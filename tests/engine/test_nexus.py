@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Callback, Payload
 from temporalio.api.enums.v1 import CommandType, EventType, NexusOperationWaitStage
 from temporalio.api.nexus.v1 import EndpointSpec, StartOperationRequest
+from temporalio.api.protocol.v1 import Message
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
@@ -24,9 +26,16 @@ from temporalio.api.workflowservice.v1 import (
     RespondNexusTaskCompletedRequest,
     RespondNexusTaskFailedRequest,
     RespondWorkflowTaskCompletedRequest,
+    SignalWorkflowExecutionRequest,
     StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from core_updates import acceptance, response, waiting_request
+from updating import ACCEPTED
 
 from perdure.engine import open_engine
 from perdure.engine.engine import Engine
@@ -75,12 +84,12 @@ class Scene:
         request.completion_callbacks.extend(callbacks)
         await self.service.start_workflow_execution(request)
 
-    async def complete_task(self, *commands: Command) -> None:
+    async def complete_task(self, *commands: Command, messages: Sequence[Message] = ()) -> None:
         poll = PollWorkflowTaskQueueRequest(namespace="default")
         poll.task_queue.name = "queue"
         task = await self.service.poll_workflow_task_queue(poll)
         await self.service.respond_workflow_task_completed(
-            RespondWorkflowTaskCompletedRequest(task_token=task.task_token, commands=commands)
+            RespondWorkflowTaskCompletedRequest(task_token=task.task_token, commands=commands, messages=messages)
         )
 
     async def schedule(self) -> None:
@@ -274,3 +283,43 @@ async def test_an_operation_without_a_workflow_survives_the_engine(scene: Scenes
         poll.ClearField("wait_stage")
         told = await it.service.poll_nexus_operation_execution(poll)
         assert told.failure.HasField("canceled_failure_info") and told.run_id == run_id
+
+
+async def test_the_end_of_an_update_is_told_after_a_crash(scene: Scenes) -> None:
+    async with scene() as it:
+        await it.schedule()
+        task = await it.handler_task()
+        await it.start("ledger")
+        await it.complete_task()
+        request = waiting_request("u", "r", namespace="default")
+        request.workflow_execution.workflow_id, request.wait_policy.lifecycle_stage = "ledger", ACCEPTED
+        callback = request.request.completion_callbacks[0].nexus
+        callback.header.clear()
+        callback.header.update(asked(task).callback_header)
+        waiting = asyncio.create_task(it.service.update_workflow_execution(request))
+        await it.complete_task(messages=[acceptance("u")])
+        await waiting
+        await it.answer(task, token="token")
+        await it.until("STARTED")
+        await it.complete_task()  # the caller's
+        await it.service.signal_workflow_execution(
+            SignalWorkflowExecutionRequest(namespace="default", workflow_execution=request.workflow_execution, signal_name="go")
+        )
+        commit = it.storage.inner.commit
+
+        def last(group: Sequence[Transaction]) -> list[Committed]:
+            answers = commit(group)
+            it.storage.dark = it.storage.dark or any(write.row.next_event_id > 12 for each in group for write in each.writes)
+            return answers
+
+        it.storage.inner.commit = last
+        await it.complete_task(messages=[response("u")])
+        await it.storage.asked.wait()
+        assert "COMPLETED" not in await it.kinds()
+    async with scene() as it:
+        assert (await it.until("COMPLETED")).count("COMPLETED") == 1
+        describe = DescribeWorkflowExecutionRequest(namespace="default")
+        describe.execution.workflow_id = "ledger"
+        async with asyncio.timeout(20):
+            while (await it.service.describe_workflow_execution(describe)).callbacks:
+                await asyncio.sleep(0.01)

@@ -143,7 +143,13 @@ def _durable_updates(run: Run) -> Any:
     updates = run.updates
     if updates is None:
         return None
-    kept = ([key for key, each in updates.admitted.items() if each.recorded], dict(updates.accepted), dict(updates.completed))
+    kept = (
+        [key for key, each in updates.admitted.items() if each.recorded],
+        dict(updates.accepted),
+        dict(updates.completed),
+        _plain(updates.callbacks),
+        _plain(updates.untold),
+    )
     return kept if any(kept) else None
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from core_support import payloads
+from temporalio.api.common.v1 import Callback
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.update.v1 import Acceptance, Rejection, Response
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionRequest
+
+from perdure.engine.core.callbacks import SYSTEM_URL, TOKEN_HEADER, CallbackToken
 
 
 def update_request(update_id: str = "u", name: str = "add", **fields: Any) -> UpdateWorkflowExecutionRequest:
@@ -18,6 +21,22 @@ def update_request(update_id: str = "u", name: str = "add", **fields: Any) -> Up
     request.request.input.name = name
     request.request.input.args.CopyFrom(payloads("argument"))
     request.MergeFrom(UpdateWorkflowExecutionRequest(**fields))
+    return request
+
+
+def callback(name: str = "caller") -> Callback:
+    """Of a Nexus operation that waits for an update."""
+    made = Callback()
+    made.nexus.url = SYSTEM_URL
+    made.nexus.header[TOKEN_HEADER] = CallbackToken("ns", name, "run", 5, "r").encode()
+    return made
+
+
+def waiting_request(update_id: str = "u", request_id: str = "r1", **fields: Any) -> UpdateWorkflowExecutionRequest:
+    """A request whose sender is to be called back."""
+    request = update_request(update_id, **fields)
+    request.request.request_id = request_id
+    request.request.completion_callbacks.append(callback(request_id))
     return request
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Callback, Link
-from temporalio.api.enums.v1 import CallbackState, EventType, NexusOperationCancellationState
+from temporalio.api.enums.v1 import CallbackState, EventType, NexusOperationCancellationState, ResetReapplyExcludeType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
@@ -22,7 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 sys.path.insert(0, str(Path(__file__).parent))
 
 import core_commands as commands
-from core_support import Driver, FakeEnv, payload, seconds, start_request
+from core_support import Driver, FakeEnv, kinds, payload, seconds, start_request
 
 from perdure.engine.core import StartDecision, current_run, describe, existing_reply, limits, nexus, nexus_links, outbound, start
 from perdure.engine.core.callbacks import CALLBACKS_MAX, OPERATION_TOKEN_HEADER, SYSTEM_URL, TOKEN_HEADER, CallbackToken, decode_token
@@ -417,3 +417,42 @@ def test_the_request_to_stop_and_the_termination_carry_links() -> None:
     assert list(driver.events[-1].links) == [CALLER] or list(driver.events[-2].links) == [CALLER]
     driver.do(TerminateWorkflowExecutionRequest(links=[CALLER]))
     assert list(driver.events[-1].links) == [CALLER]
+
+
+# Reset.
+
+
+@pytest.mark.parametrize("excluded", [(), (ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_NEXUS,)])
+def test_what_was_heard_of_an_operation_is_heard_again_after_a_reset(excluded: tuple[Any, ...]) -> None:
+    driver = Driver()
+    driver.complete(commands.schedule_operation(), commands.schedule_operation())
+    driver.do(OperationStarted(KEY, "t1"))
+    point = len(driver.kinds) + 1
+    driver.do(ended(driver, result=payload("out"), links=[CALLER]))
+    driver.do(OperationStarted(KEY + 1, "t2", [CALLER]))
+    driver.complete(commands.cancel_operation(KEY + 1))
+    driver.do(CancelAnswered(driver.kinds.index("NexusOperationCancelRequested") + 1))
+    driver.reset(point, reset_reapply_exclude_types=excluded)
+    driver.reload()
+    again = [event for event, kind in zip(driver.events, driver.kinds, strict=True) if kind.startswith("NexusOperation")][3:]
+    expected = [] if excluded else ["NexusOperationCompleted", "NexusOperationStarted"]  # the new run has not asked anything to stop
+    assert kinds(again) == expected
+    operations = driver.run.operations or {}
+    if excluded:
+        assert [op.started for op in operations.values()] == [True, False] and list(driver.run.unsent) == [KEY + 1]
+    else:
+        assert list(operations) == [KEY + 1] and operations[KEY + 1].operation_token == "t2" and list(again[1].links) == [CALLER]
+        assert again[0].nexus_operation_completed_event_attributes.result == payload("out") and not driver.run.unsent
+
+
+def test_the_answer_to_a_request_to_stop_is_heard_again_after_a_reset() -> None:
+    driver = Driver()
+    driver.complete(commands.schedule_operation())
+    driver.do(OperationStarted(KEY, "token"))
+    driver.complete(commands.cancel_operation(KEY))
+    driver.signal("go")
+    point = len(driver.kinds) + 1
+    driver.do(CancelAnswered(driver.kinds.index("NexusOperationCancelRequested") + 1, Failure(message="no")))
+    driver.reset(point)
+    driver.reload()
+    assert driver.kinds.count("NexusOperationCancelRequestFailed") == 1 and not driver.run.unsent

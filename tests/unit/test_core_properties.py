@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import core_commands as commands
 import core_others
 from core_support import Driver, FakeEnv, Poller, payloads, seconds, snapshot, start_request
-from core_updates import acceptance, rejection, response, update_request
+from core_updates import acceptance, rejection, response, update_request, waiting_request
 
 from perdure.engine.core import (
     AbandonInProcess,
@@ -60,6 +60,7 @@ from perdure.engine.core import (
     describe,
     poll_response,
 )
+from perdure.engine.core.outbound import Discharged
 from perdure.model.rpc import RpcError
 
 IDS = ("a", "b", "c", "d", "e", "f")
@@ -218,7 +219,15 @@ class Machine:
             return self.operate()
         if kind < 22:
             return self.report_activity()
-        return update_request(f"u{self.pick(14)}") if self.pick(4) else self.complete_task()
+        return self.update() if self.pick(4) else self.complete_task()
+
+    def update(self) -> Any:
+        updates = self.driver.run.updates
+        if updates is not None and updates.untold and self.pick(2):
+            return Discharged(next(iter(updates.untold)))
+        if self.pick(3):
+            return update_request(f"u{self.pick(14)}")
+        return waiting_request(f"u{self.pick(14)}", ("", "r1", "r2")[self.pick(3)])
 
     def words(self) -> tuple[list[Any], list[Any]]:
         """Messages about updates, and commands that give some of them their place."""

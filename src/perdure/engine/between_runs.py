@@ -16,9 +16,11 @@ from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import History
+from temporalio.api.update.v1 import Outcome as UpdateOutcome
 
 from perdure.engine.back_pressure import is_crowded, make_room, make_way
 from perdure.engine.core import Outcome, StartDecision, codes, current_run, decide_start, outbound, start
+from perdure.engine.core.callbacks import Attached
 from perdure.engine.core.inbound import CancelFromWorkflow, ChildClosed, SignalFromWorkflow, TerminateByParent
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching
@@ -85,7 +87,9 @@ class BetweenRuns:
         elif isinstance(message, outbound.EndChildren):
             await self._end_children(live, message)
         elif isinstance(message, outbound.CallBack):
-            await self._call_back(live, message)
+            await self._call_back(live, message.key, message.callbacks)
+        elif isinstance(message, outbound.UpdateEnded):
+            await self._call_back(live, message.key, message.callbacks, message.outcome)
         else:
             self._operations.take_up(live.run, message)
 
@@ -256,14 +260,14 @@ class BetweenRuns:
             await self._transactions.settled(current)
         return None
 
-    # The end of a run, told to the Nexus operations that wait for it.
+    # The end of a run, or of an update, told to the Nexus operations that wait for it.
 
-    async def _call_back(self, live: LiveRun, message: outbound.CallBack) -> None:
-        for attached in message.callbacks:
-            await self._callbacks.call_back(live, attached)
+    async def _call_back(self, live: LiveRun, key: int, callbacks: list[Attached], updated: UpdateOutcome | None = None) -> None:
+        for attached in callbacks:
+            await self._callbacks.call_back(live, attached, updated)
         again = await self._runs.load(live.run.run_id)
         if again is not None:
-            await self._answer(again, outbound.Discharged(message.key))
+            await self._answer(again, outbound.Discharged(key))
 
     # The end of a parent, brought to its children.
 

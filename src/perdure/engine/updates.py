@@ -27,7 +27,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import Abort, Outcome, UpdateNews, check_update, update_state
-from perdure.engine.core.updates import CLOSED_ACCEPTED
+from perdure.engine.core.updates import CLOSED_ACCEPTED, link_of
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.transactions import StaleRun, Transactions
@@ -103,7 +103,12 @@ class Updates:
         execution = request.workflow_execution
         live = await self._runs.find(request.namespace, execution.workflow_id, execution.run_id)
         watch = await self.ask(live, request)
-        return self.reply(watch, await self.wait(watch))
+        response = self.reply(watch, await self.wait(watch))
+        if request.request.links:
+            link = link_of(live.run, request.request)
+            if link is not None:
+                response.link.CopyFrom(link)
+        return response
 
     def prepare(self, request: UpdateWorkflowExecutionRequest) -> None:
         """Checks a request and fills in what it may leave out.

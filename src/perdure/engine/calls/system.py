@@ -38,6 +38,7 @@ def describe_abilities(info: NamespaceInfo, settings: EngineSettings) -> None:
     able.async_update = True
     able.standalone_activities = True
     able.standalone_nexus_operation = True
+    able.workflow_update_callbacks = True
     able.worker_heartbeats = True
     able.workflow_pause = True
     info.supports_schedules = True

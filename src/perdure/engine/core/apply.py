@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+from temporalio.api.update.v1 import Outcome as UpdateOutcome
 from temporalio.api.update.v1 import Request as UpdateRequest
 
 from perdure.engine.core import codes, due, nexus, others
@@ -28,7 +29,7 @@ from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
-from perdure.engine.core.updates import Admitted, Updates
+from perdure.engine.core.updates import Admitted, Untold, Updates
 from perdure.engine.core.versions import Versioning, after_task, at_start
 
 
@@ -270,6 +271,9 @@ def _cancel_requested(run: Run, event: HistoryEvent) -> None:
 
 def _options_updated(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_execution_options_updated_event_attributes
+    for option in a.workflow_update_options:
+        run.linked = True
+        _updates(run).attach(option.update_id, option.attached_completion_callbacks, event, option.attached_request_id)
     if a.attached_request_id:
         run.attached_request_ids[a.attached_request_id] = event.event_id
     if a.HasField("priority"):
@@ -302,15 +306,26 @@ def _update_admitted(run: Run, event: HistoryEvent) -> None:
 
 
 def _update_accepted(run: Run, event: HistoryEvent) -> None:
-    updates, update_id = _updates(run), event.workflow_execution_update_accepted_event_attributes.protocol_instance_id
-    updates.admitted.pop(update_id, None)
+    a = event.workflow_execution_update_accepted_event_attributes
+    updates, update_id = _updates(run), a.protocol_instance_id
+    admitted = updates.admitted.pop(update_id, None)
     updates.accepted[update_id] = event.event_id
+    request = admitted.request if admitted is not None and not a.HasField("accepted_request") else a.accepted_request
+    if request.completion_callbacks:
+        run.linked = True
+        updates.attach(update_id, request.completion_callbacks, event, request.request_id)
 
 
 def _update_completed(run: Run, event: HistoryEvent) -> None:
-    updates, update_id = _updates(run), event.workflow_execution_update_completed_event_attributes.meta.update_id
+    a = event.workflow_execution_update_completed_event_attributes
+    updates, update_id = _updates(run), a.meta.update_id
     updates.accepted.pop(update_id, None)
     updates.completed[update_id] = event.event_id
+    if update_id in updates.callbacks:
+        outcome = UpdateOutcome()
+        outcome.CopyFrom(a.outcome)
+        updates.untold[event.event_id] = Untold(update_id, outcome, updates.callbacks[update_id])
+        run.unsent[event.event_id] = None
 
 
 def _updates(run: Run) -> Updates:

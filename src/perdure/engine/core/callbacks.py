@@ -104,8 +104,13 @@ def further(links: Sequence[Link], callbacks: Sequence[Callback]) -> list[Link]:
 def attach(run: Run, callbacks: Iterable[Callback], event: HistoryEvent, request_id: str) -> None:
     """Folds that callbacks are attached to a run."""
     run.linked = True
+    run.callbacks = [*(run.callbacks or ()), *attached(callbacks, event, request_id)]
+
+
+def attached(callbacks: Iterable[Callback], event: HistoryEvent, request_id: str) -> list[Attached]:
+    """Callbacks as they came with an event."""
     time, kind = to_ns(event.event_time), event.event_type
-    run.callbacks = [*(run.callbacks or ()), *(Attached(_copy(each), request_id, time, kind) for each in callbacks)]
+    return [Attached(_copy(each), request_id, time, kind) for each in callbacks]
 
 
 def _copy(callback: Callback) -> Callback:
@@ -134,14 +139,28 @@ def event_link(namespace: str, workflow_id: str, run_id: str, request_id: str, e
 
 
 def infos(run: Run, delivered: bool) -> list[CallbackInfo]:
-    """What is shown of a run's callbacks."""
+    """What is shown of a run's callbacks, and of those of its updates as long as somebody waits for them."""
     made: list[CallbackInfo] = []
     for each in run.callbacks or ():
-        info = CallbackInfo(callback=each.callback, request_id=each.request_id)
+        info = _info(each)
         info.trigger.workflow_closed.SetInParent()
-        set_ns(info.registration_time, each.time)
-        info.state = CallbackState.CALLBACK_STATE_STANDBY
         if run.closed:
             info.state = CallbackState.CALLBACK_STATE_SUCCEEDED if delivered else CallbackState.CALLBACK_STATE_SCHEDULED
         made.append(info)
+    if run.updates is not None:
+        ended = {untold.update_id for untold in run.updates.untold.values()}
+        for update_id, callbacks in run.updates.callbacks.items():
+            for each in callbacks:
+                info = _info(each)
+                info.trigger.update_workflow_execution_completed.update_id = update_id
+                if update_id in ended:
+                    info.state = CallbackState.CALLBACK_STATE_SCHEDULED
+                made.append(info)
     return made
+
+
+def _info(callback: Attached) -> CallbackInfo:
+    info = CallbackInfo(callback=callback.callback, request_id=callback.request_id)
+    set_ns(info.registration_time, callback.time)
+    info.state = CallbackState.CALLBACK_STATE_STANDBY
+    return info

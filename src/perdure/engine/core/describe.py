@@ -50,7 +50,7 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
         r.pending_children.extend(_child_info(child) for child in run.children.values())
     if run.operations:
         r.pending_nexus_operations.extend(pending_info(op) for op in run.operations.values())
-    if run.callbacks:
+    if run.callbacks or run.updates is not None:
         r.callbacks.extend(infos(run, CALL_BACK not in run.unsent))
     if run.task is not None:
         r.pending_workflow_task.CopyFrom(_task_info(run.task))

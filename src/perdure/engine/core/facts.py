@@ -3,7 +3,8 @@
 Namespace, run id and start request id; the size of the history; the sticky queue; whether a close was attempted; failures
 of workflow tasks since the last success; what a closed run still owes its parent, its children and those who wait for its end, and to
 which run it was reset;
-of the pending workflow task the start of its heartbeat chain and who holds it, and all of it when it is transient.
+of the pending workflow task the start of its heartbeat chain and who holds it, and all of it when it is transient; at the end, if there
+are any, the events of updates whose end somebody has not heard of.
 (What it does not say of a pending activity: `rows`.)
 
 Easily got wrong: anything put here that the history says too would be a second truth; the fold of every history is
@@ -28,9 +29,13 @@ _BODY: Final = Struct("<QqIBHH")
 _TASK: Final = Struct("<qI")
 _TRANSIENT: Final = Struct("<QQIqqqII")
 
+_UNTOLD: Final = Struct("<Q")
+
 _CLOSE_ATTEMPTED: Final = 1
 _HAS_TASK: Final = 2
 _HAS_TRANSIENT: Final = 4
+_WAS_RESET: Final = 4
+"""Of a run without a pending task, where another has the bit before."""
 _IN_PROCESS: Final = 8
 _REROUTED: Final = 16
 _TELL_PARENT: Final = 32
@@ -60,7 +65,10 @@ def run_facts(run: Run) -> bytes:
             flags |= _HAS_TRANSIENT
             tail += _transient(task)
     elif run.reset_run_id:
+        flags |= _WAS_RESET
         tail = run_id_bytes(run.reset_run_id)
+    if run.updates is not None and run.updates.untold:
+        tail += b"".join(map(_UNTOLD.pack, run.updates.untold))
     body = _BODY.pack(run.history_bytes, run.sticky_timeout, run.task_failures, flags, len(sticky), len(cause))
     return b"".join((head, body, sticky, cause, tail))
 
@@ -110,19 +118,27 @@ def read_facts(run: Run, data: bytes, at: int) -> None:
     at += sticky
     run.reported_cause = data[at : at + cause].decode()
     run.close_attempted = bool(flags & _CLOSE_ATTEMPTED)
+    at += cause
     if flags & _HAS_TASK:
-        _read_task(run, data, at + cause, flags)
-    elif len(data) > at + cause:
-        run.reset_run_id = run_id_text(data[at + cause :])
+        at = _read_task(run, data, at, flags)
+    elif flags & _WAS_RESET:
+        run.reset_run_id = run_id_text(data[at : at + 16])
+        at += 16
+    if run.updates is not None and run.updates.untold:
+        still = {key for (key,) in _UNTOLD.iter_unpack(data[at:])}
+        for key in [key for key in run.updates.untold if key not in still]:
+            discharge(run, key)
     if run.unsent and run.closed:
         for bit, duty in ((_TELL_PARENT, TELL_PARENT), (_END_CHILDREN, END_CHILDREN), (_CALL_BACK, CALL_BACK)):
             if not flags & bit:
                 discharge(run, duty)
 
 
-def _read_task(run: Run, data: bytes, at: int, flags: int) -> None:
+def _read_task(run: Run, data: bytes, at: int, flags: int) -> int:
+    """Returns where its facts end."""
+    end = at + _TASK.size
     if flags & _HAS_TRANSIENT:
-        run.task = _read_transient(run, data, at + _TASK.size)
+        run.task, end = _read_transient(run, data, end)
     task = run.task
     if task is None:
         raise ValueError(f"the facts of run {run.run_id} name a workflow task that its history does not have")
@@ -130,14 +146,16 @@ def _read_task(run: Run, data: bytes, at: int, flags: int) -> None:
     task.in_process = bool(flags & _IN_PROCESS)
     if flags & _REROUTED:
         task.reroute(run.task_queue)
+    return end
 
 
-def _read_transient(run: Run, data: bytes, at: int) -> WorkflowTask:
+def _read_transient(run: Run, data: bytes, at: int) -> tuple[WorkflowTask, int]:
     scheduled, started, attempt, scheduled_time, started_time, timeout, request_id, identity = _TRANSIENT.unpack_from(data, at)
     at += _TRANSIENT.size
     task = WorkflowTask(scheduled, run.task_queue, False, scheduled_time, timeout, attempt)
     task.started_event_id = started
     task.started_time = started_time
     task.request_id = data[at : at + request_id].decode()
-    task.identity = data[at + request_id : at + request_id + identity].decode()
-    return task
+    at += request_id
+    task.identity = data[at : at + identity].decode()
+    return task, at + identity

@@ -170,6 +170,14 @@ ENDS: Final[dict[int, str]] = {
 }
 """How an operation ends, and where that stands in the event."""
 
+TOLD: Final[dict[int, str]] = {
+    codes.OPERATION_STARTED: "nexus_operation_started_event_attributes",
+    codes.OPERATION_CANCEL_COMPLETED: "nexus_operation_cancel_request_completed_event_attributes",
+    codes.OPERATION_CANCEL_FAILED: "nexus_operation_cancel_request_failed_event_attributes",
+    **ENDS,
+}
+"""What a caller hears of an operation, likewise."""
+
 FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {  # and `ended`, with what that means for the run
     codes.OPERATION_SCHEDULED: _scheduled,
     codes.OPERATION_STARTED: _started,

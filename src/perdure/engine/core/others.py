@@ -3,7 +3,8 @@
 Writes nothing. `unsent` names what is still to be delivered. For an open run that follows from its history: an `…Initiated`
 without its answer, by event id. A closed run may have more duties: to tell its parent (`TELL_PARENT`), to end its children
 (`END_CHILDREN`), and to call back who waits for its end (`CALL_BACK`). Its history cannot say that they were done, since no event
-follows the close event; `facts` does.
+follows the close event; `facts` does. And who waits for the end of an update is called back, also while the run is open: no event says
+that this was done either.
 
 Easily got wrong: a run that was continued owes its parent nothing (the last run of the chain does), but its children end with
 it all the same. One that was terminated by a reset owes nobody anything: the run that it was reset to has its children.
@@ -191,6 +192,10 @@ def end_of(event: HistoryEvent) -> End:
 def closed(run: Run, end: End) -> None:
     """Folds the end of a run: what was not sent never will be; what remains are its duties."""
     run.externals, run.unsent, run.operations = {}, {}, None
+    if run.updates is not None:
+        if end is not End.RESET:  # then what was accepted is asked again
+            run.updates.run_closed()
+        run.unsent.update(dict.fromkeys(run.updates.untold))
     if end is End.RESET:
         run.children = {}
         return
@@ -205,7 +210,9 @@ def closed(run: Run, end: End) -> None:
 
 
 def discharge(run: Run, duty: int) -> None:
-    """A closed run has done its duty."""
+    """A closed run has done its duty, or any run that of telling how an update has ended (by the event of `Updates.untold`)."""
     run.unsent.pop(duty, None)
     if duty == END_CHILDREN:
         run.children = {}
+    if duty > 0 and run.updates is not None:
+        run.updates.told(duty)

@@ -20,6 +20,7 @@ from temporalio.api.enums.v1 import (
     StartChildWorkflowExecutionFailedCause,
 )
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Outcome as UpdateOutcome
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from perdure.engine.core import codes, nexus
@@ -85,7 +86,15 @@ class CallBack(NamedTuple):
     callbacks: list[Attached]
 
 
-Message: TypeAlias = StartChild | ToExternal | TellParent | EndChildren | CallBack | nexus.OperationRequest
+class UpdateEnded(NamedTuple):
+    """Those are to hear how an update has ended who wait for it."""
+
+    key: int
+    callbacks: list[Attached]
+    outcome: UpdateOutcome
+
+
+Message: TypeAlias = UpdateEnded | StartChild | ToExternal | TellParent | EndChildren | CallBack | nexus.OperationRequest
 
 
 def message(run: Run, key: int) -> Message | None:
@@ -99,6 +108,9 @@ def message(run: Run, key: int) -> Message | None:
         return EndChildren(key, [_end_child(run, child) for child in run.children.values()])
     if key == CALL_BACK:
         return CallBack(key, list(run.callbacks or ()))
+    untold = None if run.updates is None else run.updates.untold.get(key)
+    if untold is not None:
+        return UpdateEnded(key, untold.callbacks, untold.outcome)
     operation = nexus.by_key(run, key)
     if operation is not None:
         return nexus.request_of(run, key, operation)
@@ -250,7 +262,7 @@ class CancelRefused(NamedTuple):
 
 
 class Discharged(NamedTuple):
-    """A closed run has done a duty: `TELL_PARENT` or `END_CHILDREN`."""
+    """A duty is done of those that no event says are done (`others.discharge`)."""
 
     duty: int
 
@@ -359,9 +371,10 @@ def _write_refused(attributes: Any, asked: Any, answer: SignalRefused | CancelRe
 
 
 def discharged(run: Run, request: Discharged, env: Env) -> Outcome:
-    """A duty of a closed run is done; nothing happens if it had been."""
+    """A duty is done; nothing happens if it had been."""
     tx = Transaction(run, env)
-    if run.closed and request.duty in run.unsent:
+    of_update = run.updates is not None and request.duty in run.updates.untold
+    if (run.closed or of_update) and request.duty in run.unsent:
         discharge(run, request.duty)
         tx.changed = True
     return tx.close()

@@ -19,7 +19,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
-from perdure.engine.core import codes, due, limits, others
+from perdure.engine.core import codes, due, limits, nexus, others
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.run_options import check_options, write_options
@@ -33,9 +33,10 @@ from perdure.model.rpc import invalid_argument
 
 _SIGNAL: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
 _UPDATE: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
+_NEXUS: Final = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_NEXUS
 _EXCLUDED_BY: Final[dict[int, frozenset[int]]] = {
-    ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL: frozenset((_UPDATE,)),
-    ResetReapplyType.RESET_REAPPLY_TYPE_NONE: frozenset((_SIGNAL, _UPDATE)),
+    ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL: frozenset((_UPDATE, _NEXUS)),
+    ResetReapplyType.RESET_REAPPLY_TYPE_NONE: frozenset((_SIGNAL, _UPDATE, _NEXUS)),
 }
 """What the older way of saying it leaves out."""
 _REAPPLIED: Final[dict[int, tuple[str, int]]] = {
@@ -155,12 +156,17 @@ def _fail_task(tx: Transaction, request: ResetWorkflowExecutionRequest) -> None:
 
 
 def _reapply(tx: Transaction, events: Iterable[HistoryEvent], excluded: frozenset[int] | set[int], *, of_base: bool) -> bool:
-    """Makes events happen again; `of_base`: they are the base run's, whose children the new run has. Whether they still are at the end."""
+    """Makes events happen again; whether they are the base run's at the end, too.
+
+    `of_base`: they are, and the new run has its children and operations.
+    """
     for event in events:
         if event.event_type == codes.WORKFLOW_CONTINUED:
             of_base = False
         elif of_base and event.event_type in others.CHILD_EVENTS:
             _reapply_child(tx, event)
+        elif of_base and event.event_type in nexus.TOLD and _NEXUS not in excluded:
+            _reapply_operation(tx, event)
         elif event.event_type in (codes.UPDATE_ADMITTED, codes.UPDATE_ACCEPTED) and _UPDATE not in excluded:
             _admit_again(tx, event)
         attributes, exclusion = _REAPPLIED.get(event.event_type, ("", 0))
@@ -185,6 +191,21 @@ def _reapply_child(tx: Transaction, event: HistoryEvent) -> None:
     attributes.CopyFrom(told)
     if child.started_event_id:
         attributes.started_event_id = child.started_event_id
+    tx.add(again)
+
+
+def _reapply_operation(tx: Transaction, event: HistoryEvent) -> None:
+    """What was heard of a Nexus operation that is pending again, or of the request to cancel it."""
+    where = nexus.TOLD[event.event_type]
+    told = getattr(event, where)
+    op = nexus.find(tx.run, told.scheduled_event_id)
+    if op is None or (event.event_type == codes.OPERATION_STARTED and op.started):
+        return
+    if event.event_type not in nexus.ENDS and event.event_type != codes.OPERATION_STARTED and told.requested_event_id != op.cancel_event_id:
+        return
+    again = tx.event(event.event_type)
+    getattr(again, where).CopyFrom(told)
+    again.links.extend(event.links)
     tx.add(again)
 
 

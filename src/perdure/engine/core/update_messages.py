@@ -1,6 +1,7 @@
 """Updates on workflow tasks: requests to a worker, and its answers (4.10).
 
-Writes WorkflowExecutionUpdateAccepted and WorkflowExecutionUpdateCompleted. Decides which answer is wrong (the workflow task fails, as
+Writes WorkflowExecutionUpdateAccepted and WorkflowExecutionUpdateCompleted, and WorkflowExecutionOptionsUpdated for further requests
+that wait for an update. Decides which answer is wrong (the workflow task fails, as
 for a wrong command), and that what a worker has seen and left unanswered is rejected. A rejection writes nothing.
 
 Easily got wrong: answers have their place among the commands (a PROTOCOL_MESSAGE command names it), those without one come last; and
@@ -17,6 +18,7 @@ from temporalio.api.command.v1 import Command
 from temporalio.api.protocol.v1 import Message
 from temporalio.api.update.v1 import Acceptance, Rejection, Response
 from temporalio.api.update.v1 import Outcome as UpdateOutcome
+from temporalio.api.update.v1 import Request as UpdateRequest
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueResponse
 
 from perdure.engine.core import codes, limits
@@ -218,8 +220,23 @@ def _accept(tx: Transaction, update_id: str, body: Acceptance) -> None:
         a.accepted_request.CopyFrom(body.accepted_request)
     elif not admitted.from_history:
         a.accepted_request.CopyFrom(admitted.request)
+    event.links.extend((a.accepted_request if admitted is None else admitted.request).links)
     tx.append(event)
+    for request in () if admitted is None else admitted.attached:
+        attach_request(tx, request)
     report(tx.outcome, UpdateNews(update_id, codes.STAGE_ACCEPTED))
+
+
+def attach_request(tx: Transaction, request: UpdateRequest) -> None:
+    """Writes that a further request for an accepted update is to hear of its end."""
+    event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
+    event.worker_may_ignore = True
+    a = event.workflow_execution_options_updated_event_attributes
+    a.identity = request.meta.identity
+    option = a.workflow_update_options.add(update_id=request.meta.update_id, attached_request_id=request.request_id)
+    option.attached_completion_callbacks.extend(request.completion_callbacks)
+    event.links.extend(request.links)
+    tx.add(event)
 
 
 def _complete(tx: Transaction, update_id: str, body: Response) -> None:

@@ -1,4 +1,4 @@
-"""Asking a run for an update: admission (4.10). Writes no event.
+"""Asking a run for an update: admission (4.10). Writes no event, but WorkflowExecutionOptionsUpdated where a further request waits for it.
 
 Decides whether an update is new, whether it may be asked now, and whether the run needs a workflow task for it: one that is pending
 brings it along, else a speculative one is made (`speculative`).
@@ -10,14 +10,17 @@ judged; on a closed run it is the only thing that is answered.
 from __future__ import annotations
 
 from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.update.v1 import Request as UpdateRequest
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionRequest
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.callbacks import check_callbacks
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
-from perdure.engine.core.speculative import schedule_speculative
+from perdure.engine.core.speculative import guarded, schedule_speculative
 from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.update_messages import attach_request
 from perdure.engine.core.updates import Admitted, Updates
 from perdure.model.rpc import failed_precondition, invalid_argument, not_found, permission_denied, resource_exhausted, workflow_not_ready
 
@@ -42,6 +45,9 @@ def check_update(request: UpdateWorkflowExecutionRequest, payload_bytes_max: int
             raise invalid_argument(f"{name} length exceeds limit.")
     if limits.too_large(update.input, payload_bytes_max):
         raise invalid_argument("Update input exceeds size limit.")
+    if limits.too_long(update.request_id):
+        raise invalid_argument("RequestId length exceeds limit.")
+    check_callbacks(update.completion_callbacks)
     stage = request.wait_policy.lifecycle_stage
     if stage not in _STAGES:
         raise invalid_argument("unknown LifecycleStage of WaitPolicy")
@@ -58,13 +64,35 @@ def admit(run: Run, request: UpdateWorkflowExecutionRequest, env: Env) -> Outcom
     """
     if request.first_execution_run_id and request.first_execution_run_id != run.first_run_id:
         raise not_found("workflow execution not found: the run does not belong to the chain of FirstExecutionRunId")
-    tx = Transaction(run, env)
     if run.updates is not None and run.updates.knows(request.request.meta.update_id):
-        return tx.close()
+        return _find(run, run.updates, request.request, env)
+    tx = Transaction(run, env)
     _check_run(run, request)
     enter(run, request)
     if run.task is None:
         schedule_speculative(tx)
+    return settle(tx)
+
+
+def _find(run: Run, updates: Updates, request: UpdateRequest, env: Env) -> Outcome:
+    """An update that the run knows: a further request may have callbacks, which are attached to it as long as it has no outcome."""
+    update_id = request.meta.update_id
+    ended = run.closed or update_id in updates.completed
+    if ended or not request.completion_callbacks or updates.requested_by(update_id, request.request_id):
+        return Transaction(run, env).close()
+    if updates.waits(update_id):
+        admitted = updates.admitted[update_id]
+        known = sum(len(each.completion_callbacks) for each in (admitted.request, *admitted.attached))
+        check_callbacks(request.completion_callbacks, known)
+        admitted.attached.append(request)
+        return Transaction(run, env).close()
+    check_callbacks(request.completion_callbacks, len(updates.callbacks.get(update_id, ())))
+    return guarded(run, request, env, _attach)
+
+
+def _attach(run: Run, request: UpdateRequest, env: Env) -> Outcome:
+    tx = Transaction(run, env)
+    attach_request(tx, request)
     return settle(tx)
 
 

@@ -10,28 +10,42 @@ And a rejected update leaves nothing at all, so its id may be used again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from temporalio.api.common.v1 import Callback, Link
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Outcome as UpdateOutcome
 from temporalio.api.update.v1 import Request as UpdateRequest
 
 from perdure.engine.core import codes
+from perdure.engine.core.callbacks import Attached, attached, link_to
 
 if TYPE_CHECKING:
     from perdure.engine.core.outcome import Outcome
     from perdure.engine.core.state import Run
 
 
+class Untold(NamedTuple):
+    """An update that has ended, and those who are to hear of it."""
+
+    update_id: str
+    outcome: UpdateOutcome
+    callbacks: list[Attached]
+
+
 class Admitted:
     """An update that waits for a worker's word."""
 
-    __slots__ = ("from_history", "recorded", "rejected", "request", "sent", "size")
+    __slots__ = ("attached", "from_history", "recorded", "rejected", "request", "sent", "size")
 
     def __init__(self, request: UpdateRequest, *, recorded: bool = False) -> None:
         self.request = request
+        self.attached: list[UpdateRequest] = []
+        """Other requests for it, with callbacks of their own; recorded when it is accepted."""
         self.size = request.ByteSize()
         self.sent = False
         """A workflow task has brought it to a worker, which has not answered."""
@@ -46,7 +60,7 @@ class Admitted:
 class Updates:
     """The registry of one run, by update id."""
 
-    __slots__ = ("accepted", "admitted", "completed")
+    __slots__ = ("accepted", "admitted", "callbacks", "completed", "untold")
 
     def __init__(self) -> None:
         self.admitted: dict[str, Admitted] = {}
@@ -55,6 +69,35 @@ class Updates:
         """Accepted and not completed, with the id of the event that says so."""
         self.completed: dict[str, int] = {}
         """With the id of the event that holds the outcome."""
+        self.callbacks: dict[str, list[Attached]] = {}
+        """Who is to hear of the end of an accepted one, or has not yet heard of it."""
+        self.untold: dict[int, Untold] = {}
+        """Ends of which somebody has not heard, by the event that is the reason: of completion, or, in a run that has closed before
+        that, of acceptance. Until facts say otherwise nobody has heard of any."""
+
+    def attach(self, update_id: str, callbacks: Iterable[Callback], event: HistoryEvent, request_id: str) -> None:
+        """Folds that callbacks are attached to an accepted update."""
+        known = self.callbacks.setdefault(update_id, [])
+        known.extend(attached(callbacks, event, request_id))
+
+    def requested_by(self, update_id: str, request_id: str) -> bool:
+        """Whether a request with callbacks is known already; one without an id never is."""
+        admitted = self.admitted.get(update_id)
+        if admitted is not None and not admitted.rejected:
+            return any(each.request_id == request_id for each in (admitted.request, *admitted.attached)) and bool(request_id)
+        return bool(request_id) and any(each.request_id == request_id for each in self.callbacks.get(update_id, ()))
+
+    def told(self, event_id: int) -> None:
+        """All have heard of an end."""
+        untold = self.untold.pop(event_id, None)
+        if untold is not None:
+            self.callbacks.pop(untold.update_id, None)
+
+    def run_closed(self) -> None:
+        """Folds that the run has closed: what was accepted has failed by that."""
+        for update_id, event_id in self.accepted.items():
+            if update_id in self.callbacks:
+                self.untold[event_id] = Untold(update_id, CLOSED_ACCEPTED, self.callbacks[update_id])
 
     @property
     def in_flight(self) -> int:
@@ -104,6 +147,18 @@ def update_state(run: Run, update_id: str) -> UpdateState | None:
     if update_id in updates.accepted:
         return UpdateState(codes.STAGE_COMPLETED if run.closed else codes.STAGE_ACCEPTED)
     return UpdateState(codes.STAGE_ADMITTED) if updates.waits(update_id) and not run.closed else None
+
+
+def link_of(run: Run, request: UpdateRequest) -> Link | None:
+    """To the event with which a request for an update was recorded; None if none was, or the request has no id to find it by."""
+    updates, update_id = run.updates, request.meta.update_id
+    if not request.request_id or updates is None or (update_id not in updates.accepted and update_id not in updates.completed):
+        return None
+    kind = codes.UPDATE_ACCEPTED
+    for each in updates.callbacks.get(update_id, ()):
+        if each.request_id == request.request_id:
+            kind = each.event_type
+    return link_to(run, request.request_id, kind)
 
 
 class Abort(Enum):

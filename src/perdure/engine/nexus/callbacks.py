@@ -1,4 +1,4 @@
-"""The end of a run, brought to the operations that wait for it.
+"""The end of a run, or of an update, brought to the operations that wait for it.
 
 The rule a newcomer would get wrong: who is told twice hears it once, since an operation that has ended is no longer pending; so the
 telling and the note that it was done are two transactions.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History
+from temporalio.api.update.v1 import Outcome as UpdateOutcome
 
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import codes
@@ -34,8 +35,8 @@ class Callbacks:
         self._transactions = transactions
         self._operations = operations
 
-    async def call_back(self, live: LiveRun, attached: Attached) -> None:
-        """Tells one operation how a closed run has ended.
+    async def call_back(self, live: LiveRun, attached: Attached, updated: UpdateOutcome | None = None) -> None:
+        """Tells one operation how a closed run has ended, or an update of a run.
 
         Raises:
             RpcError, StorageError: that is not possible now.
@@ -43,7 +44,7 @@ class Callbacks:
         token = decode_token(attached.header(TOKEN_HEADER))
         if token is None:
             return
-        answer = _answer(live, attached, token)
+        answer = _answer(live, attached, token, _end(live) if updated is None else _update_end(updated))
         for _ in range(ATTEMPTS_MAX):
             try:
                 caller = await self._caller(token)
@@ -76,26 +77,33 @@ class Callbacks:
         return current if same and not current.run.closed else None
 
 
-def _answer(live: LiveRun, attached: Attached, token: CallbackToken) -> OperationEnded:
-    result, failure = _end(live)
+def _answer(live: LiveRun, attached: Attached, token: CallbackToken, end: tuple[Payload | None, Failure | None, bool]) -> OperationEnded:
+    result, failure, canceled = end
     return OperationEnded(
         token.scheduled_event_id,
         token.request_id,
         result,
         failure,
-        live.run.status == codes.CANCELED,
+        canceled,
         attached.header(OPERATION_TOKEN_HEADER),
         [link_to(live.run, attached.request_id, attached.event_type)],
     )
 
 
-def _end(live: LiveRun) -> tuple[Payload | None, Failure | None]:
-    """What a closed run has to say to those who wait for it."""
+def _update_end(outcome: UpdateOutcome) -> tuple[Payload | None, Failure | None, bool]:
+    if outcome.HasField("failure"):
+        return None, outcome.failure, False
+    payloads = outcome.success.payloads
+    return (payloads[0] if payloads else None), None, False
+
+
+def _end(live: LiveRun) -> tuple[Payload | None, Failure | None, bool]:
+    """What a closed run has to say to those who wait for it: a result, or a failure, and whether it was cancelled."""
     event = History.FromString(live.close_event).events[0]
     failure = Failure()
     if event.event_type == codes.WORKFLOW_COMPLETED:
         payloads = event.workflow_execution_completed_event_attributes.result.payloads
-        return (payloads[0] if payloads else None), None
+        return (payloads[0] if payloads else None), None, False
     if event.event_type == codes.WORKFLOW_FAILED:
         failure.CopyFrom(event.workflow_execution_failed_event_attributes.failure)
     elif event.event_type == codes.WORKFLOW_CANCELED:
@@ -103,11 +111,12 @@ def _end(live: LiveRun) -> tuple[Payload | None, Failure | None]:
         failure.canceled_failure_info.details.CopyFrom(event.workflow_execution_canceled_event_attributes.details)
     elif live.run.lone_operation:
         outcome = outcome_of(event)
-        return (outcome, None) if isinstance(outcome, Payload) else (None, outcome)
+        canceled = live.run.status == codes.CANCELED
+        return (outcome, None, False) if isinstance(outcome, Payload) else (None, outcome, canceled)
     elif event.event_type == codes.WORKFLOW_TERMINATED:
         failure.message = "operation terminated"
         failure.terminated_failure_info.SetInParent()
     else:
         failure.message = "operation exceeded internal timeout"
         failure.timeout_failure_info.timeout_type = codes.START_TO_CLOSE
-    return None, failure
+    return None, failure, live.run.status == codes.CANCELED
