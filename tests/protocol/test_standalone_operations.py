@@ -22,11 +22,18 @@ from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeNexusOperationExecutionRequest,
     PollNexusOperationExecutionRequest,
+    SetWorkerDeploymentCurrentVersionRequest,
 )
 from temporalio.client import Client, NexusClient, NexusOperationFailureError
-from temporalio.common import NexusOperationExecutionStatus, NexusOperationIDConflictPolicy, NexusOperationIDReusePolicy
+from temporalio.common import (
+    NexusOperationExecutionStatus,
+    NexusOperationIDConflictPolicy,
+    NexusOperationIDReusePolicy,
+    WorkerDeploymentVersion,
+)
 from temporalio.exceptions import ApplicationError, CancelledError, NexusOperationAlreadyStartedError, TerminatedError, TimeoutError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import WorkerDeploymentConfig
 from tests.protocol.conftest import Workers
 
 SHORT = timedelta(seconds=20)
@@ -52,6 +59,7 @@ class Behind:
 @nexusrpc.service
 class Desk:
     double: nexusrpc.Operation[int, int]
+    who: nexusrpc.Operation[int, str]
     fail: nexusrpc.Operation[str, str]
     wait: nexusrpc.Operation[str, str]
     signal: nexusrpc.Operation[str, str]
@@ -59,6 +67,13 @@ class Desk:
 
 @nexusrpc.handler.service_handler(service=Desk)
 class DeskHandler:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    @nexusrpc.handler.sync_operation
+    async def who(self, _context: nexusrpc.handler.StartOperationContext, _number: int) -> str:
+        return self.name
+
     @nexusrpc.handler.sync_operation
     async def double(self, _context: nexusrpc.handler.StartOperationContext, number: int) -> int:
         return 2 * number
@@ -205,6 +220,37 @@ async def test_ids(client: Client, worker: Workers) -> None:
             )
         again = await calls.start_operation(Desk.double, 2, id="o", schedule_to_close_timeout=SHORT)
         assert again.run_id != first.run_id and await again.result() == 4
+
+
+async def test_the_workers_of_the_current_version_serve_requests(client: Client, worker: Workers) -> None:
+    queue = f"queue-{uuid.uuid4()}"
+    spec = EndpointSpec(name="versioned")
+    spec.target.worker.namespace, spec.target.worker.task_queue = client.namespace, queue
+    await client.operator_service.create_nexus_endpoint(CreateNexusEndpointRequest(spec=spec))
+    calls = client.create_nexus_client(service=Desk, endpoint="versioned")
+
+    def of(build: str) -> Any:
+        version = WorkerDeploymentVersion("desks", build)
+        options = WorkerDeploymentConfig(version=version, use_worker_versioning=True)
+        return worker([], nexus_service_handlers=[DeskHandler(build)], deployment_config=options, task_queue=queue)
+
+    async def make_current(build: str) -> None:
+        request = SetWorkerDeploymentCurrentVersionRequest(namespace="default", deployment_name="desks", build_id=build)
+        while True:
+            try:
+                await client.workflow_service.set_worker_deployment_current_version(request)
+            except RPCError as error:  # its worker has not polled yet
+                assert error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
+            else:
+                return
+
+    async with worker([], nexus_service_handlers=[DeskHandler("none")], task_queue=queue), of("1"), of("2"):
+        for number, build in enumerate(("2", "1", "2")):
+            await make_current(build)
+            answers = [
+                await calls.execute_operation(Desk.who, each, id=f"o-{number}-{each}", schedule_to_close_timeout=SHORT) for each in range(3)
+            ]
+            assert answers == [build] * 3
 
 
 async def test_operations_are_listed_counted_and_deleted_apart_from_workflows(client: Client, worker: Workers) -> None:

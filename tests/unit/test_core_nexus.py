@@ -399,6 +399,21 @@ def test_signals_carry_links_and_are_answered_with_one() -> None:
     assert not driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r2")).reply.HasField("link")
 
 
+def test_links_lead_to_signals_while_they_are_buffered_and_after() -> None:
+    driver = Driver()
+    task = driver.take()
+    driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r", links=[CALLER]))
+    driver.do(SignalWorkflowExecutionRequest(signal_name="go", request_id="r2"))
+    shown = describe(driver.run).workflow_extended_info.request_id_infos["r"]
+    assert shown.buffered and not shown.event_id
+    driver.complete(task=task)
+    driver.reload()
+    infos = describe(driver.run).workflow_extended_info.request_id_infos
+    shown = infos["r"]
+    assert "r2" not in infos and not shown.buffered and shown.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    assert driver.kinds[shown.event_id - 1] == "WorkflowExecutionSignaled"
+
+
 def test_a_signal_with_start_is_answered_with_a_link_to_the_signal() -> None:
     request = SignalWithStartWorkflowExecutionRequest(request_id="r", signal_name="go", links=[CALLER], namespace="ns", workflow_id="w")
     request.workflow_type.name, request.task_queue.name = "Flow", "queue"

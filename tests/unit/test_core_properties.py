@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from temporalio.api.common.v1 import Link
 from temporalio.api.update.v1 import Rejection
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
@@ -203,7 +204,10 @@ class Machine:
             return StartActivityTask(keys[self.pick(len(keys))] if keys else 5, Poller())
         if kind < 14:
             request_id = ("", "s1", "s2")[self.pick(3)]
-            return SignalWorkflowExecutionRequest(namespace="ns", signal_name="go" if self.pick(9) else "", request_id=request_id)
+            links = [] if self.pick(4) else [Link()]
+            return SignalWorkflowExecutionRequest(
+                namespace="ns", signal_name="go" if self.pick(9) else "", request_id=request_id, links=links
+            )
         if kind < 17:
             self.driver.env.now += (0, 1, 1, 2, 2, 3, 4, 8, 12, 700)[self.pick(10)] * 10**9
             return FireTimers()

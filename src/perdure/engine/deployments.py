@@ -32,7 +32,11 @@ MARK = "\x1d"
 """Separates a queue's name from the version whose workers poll it."""
 UNVERSIONED = "__unversioned__"
 LISTED_MAX = 1000
-_TYPES = {TaskKind.WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskKind.ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
+_TYPES = {
+    TaskKind.WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    TaskKind.ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    TaskKind.NEXUS: TaskQueueType.TASK_QUEUE_TYPE_NEXUS,
+}
 
 
 class Deployment:
@@ -173,19 +177,29 @@ class Deployments:
                 return pinned
         if versions is None:
             return None
-        for name in dict.fromkeys(version.deployment for version in reversed(versions)):
-            routing = self._all[run.queue_namespace, name].routing
+        return self._current(run.queue_namespace, versions, run.workflow_id, versioning is not None and versioning.ramping)
+
+    def _current(self, namespace: str, versions: list[Version], name: str, ramped: bool) -> Version | None:
+        """Of the versions that poll a queue, the one that gets what is new; `name` decides on ramping, unless it is `ramped` anyway."""
+        for deployment in dict.fromkeys(version.deployment for version in reversed(versions)):
+            routing = self._all[namespace, deployment].routing
             build_id = routing.current_deployment_version.build_id
             ramping = routing.ramping_deployment_version.build_id
-            if ramping and (_ramped(run.workflow_id, routing) or (versioning is not None and versioning.ramping)):
+            if ramping and (ramped or _ramped(name, routing)):
                 build_id = ramping
             if build_id:
-                return Version(name, build_id)
+                return Version(deployment, build_id)
         return None
 
     def route(self, run: Run, kind: TaskKind, queue: str) -> str:
         """The queue where a task of a run waits in truth; the same unless its workers are versioned."""
         version = self.target(run, kind, queue)
+        return queue if version is None else _queue_of(queue, version)
+
+    def route_request(self, namespace: str, queue: str, request_id: str) -> str:
+        """The queue where a request to a Nexus handler waits in truth; as `route`."""
+        versions = self._pollers.get(Polled(namespace, queue, TaskKind.NEXUS))
+        version = None if versions is None else self._current(namespace, versions, request_id, False)
         return queue if version is None else _queue_of(queue, version)
 
     def routing_of(self, kind: TaskKind, namespace: str, queue: str) -> RoutingConfig | None:

@@ -102,8 +102,8 @@ class Engine:
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))
         self.history = HistoryReads(self.reader, self.runs, self.transactions, clock)
         self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
-        self.nexus_tasks = NexusTasks(clock, self.matching)
-        standalone = Standalone(self.runs, self.transactions, self.history, clock)
+        self.nexus_tasks = NexusTasks(clock, self.matching, self.deployments)
+        self._standalone = standalone = Standalone(self.runs, self.transactions, self.history, clock)
         self.standalone = StandaloneActivities(self.runs, self.transactions, standalone)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
@@ -168,13 +168,15 @@ class Engine:
         self.matching.close()
         self.history.close()
         self.updates.end_waits()
+        self._standalone.end_waits()
 
     def return_task(
         self, request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest | PollNexusTaskQueueRequest, response: Any
     ) -> None:
         """A poll's answer did not reach its worker: the task goes to another, or is ready again."""
         if isinstance(request, PollNexusTaskQueueRequest):
-            nexus = QueueKey(TaskKind.NEXUS, request.namespace, request.task_queue.name)
+            name = self.deployments.polled(request.task_queue.name, request.deployment_options)
+            nexus = QueueKey(TaskKind.NEXUS, request.namespace, name)
             self.dispatch.take_back(self.matching.queue(nexus), response)
             return
         name = self.deployments.polled(request.task_queue.normal_name or request.task_queue.name, request.deployment_options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -18,7 +19,8 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from perdure.engine.core import Env, Outcome, Run
 from perdure.engine.history_reads import WAIT_SECONDS, HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
-from perdure.engine.transactions import StaleRun, Transactions, current_row, settle
+from perdure.engine.transactions import StaleRun, Transactions, current_row
+from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, invalid_argument, unavailable
 
@@ -37,6 +39,8 @@ class Standalone:
         self._transactions = transactions
         self._history = history
         self._clock = clock
+        self._changes: set[asyncio.Future[bool]] = set()
+        self._closed = False
 
     async def begin(
         self, namespace: str, name: str, request: Message, answer: Callable[[Run], Reply | None], make: Callable[[Env], Outcome]
@@ -97,20 +101,41 @@ class Standalone:
                 await self._transactions.settled(live)
         return live
 
-    async def changed(self, live: LiveRun, deadline: int) -> None:
-        """Returns after the run's next transaction, or at `deadline` (ns)."""
-        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        live.waiting.append((live.version + 1, changed))
-        ending = self._clock.call_at(deadline, lambda: settle(changed, None))
+    async def changed(self, live: LiveRun, deadline: int) -> bool:
+        """Returns after the run's next transaction; False if `deadline` (ns), or the end of the engine, comes first."""
+        if self._closed:
+            return False
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        change: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(partial(_pass_on, change))
+        live.waiting.append((live.version + 1, told))
+        self._changes.add(change)
         try:
-            await changed
+            return await wait_until(self._clock, change, deadline, False)
         finally:
-            ending.cancel()
-            live.waiting[:] = [each for each in live.waiting if each[1] is not changed]
+            self._changes.discard(change)
+            live.waiting[:] = [each for each in live.waiting if each[1] is not told]
+
+    def end_waits(self) -> None:
+        """Ends every wait for news, and later ones at once."""
+        self._closed = True
+        for change in self._changes:
+            if not change.done():
+                change.set_result(False)
 
     async def events(self, live: LiveRun) -> list[HistoryEvent]:
-        """All durable events of a run."""
-        return await self._history.events(live.run.run_id, 1, live.durable_next_event_id - 1)
+        """All events of a run as it stands, durably; it does not change while they are read.
+
+        Raises:
+            RpcError: UNAVAILABLE, if it changes all the time.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            await self._transactions.settled(live)
+            version = live.version
+            events = await self._history.events(live.run.run_id, 1, live.durable_next_event_id - 1)
+            if live.version == version:
+                return events
+        raise unavailable(f"{live.run.workflow_id} changes all the time; try again")
 
     async def close_event(self, run: Run) -> HistoryEvent | None:
         """The event that closed a run, once there is one; None when it is still open after a while."""
@@ -119,6 +144,16 @@ class Standalone:
         wait.history_event_filter_type = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
         found = (await self._history.get(wait)).history.events
         return found[0] if found else None
+
+
+def _pass_on(change: asyncio.Future[bool], told: asyncio.Future[None]) -> None:
+    if change.done() or told.cancelled():
+        return
+    error = told.exception()
+    if error is None:
+        change.set_result(True)
+    else:
+        change.set_exception(error)
 
 
 def token_of(live: LiveRun) -> bytes:

@@ -27,6 +27,8 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind
+from perdure.engine.core.versions import Version, version_of
+from perdure.engine.matching import QueueKey
 
 PAGE_MAX = 1000
 """Endpoints in a page."""
@@ -75,8 +77,18 @@ class NexusCalls(Calls):
     def poll_nexus_task_queue(self, request: PollNexusTaskQueueRequest) -> Awaitable[PollNexusTaskQueueResponse]:
         """Waits for a request to start or cancel an operation; an empty message when there was none for a minute."""
         key = self._polled_queue(TaskKind.NEXUS, request.namespace, request.task_queue.name)
+        if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
+            return self._poll_nexus_queue_of(request, key, version)
         worker = request.worker_instance_key
         return self.engine.matching.poll(key, request.identity, self._in_process, None, PollNexusTaskQueueResponse, worker)
+
+    async def _poll_nexus_queue_of(self, request: PollNexusTaskQueueRequest, key: QueueKey, version: Version) -> PollNexusTaskQueueResponse:
+        key = key._replace(name=await self._versioned_queue(key, version))
+        nothing, worker = PollNexusTaskQueueResponse, request.worker_instance_key
+        response: PollNexusTaskQueueResponse = await self.engine.matching.poll(
+            key, request.identity, self._in_process, None, nothing, worker
+        )
+        return response
 
     @rpc
     async def respond_nexus_task_completed(self, request: RespondNexusTaskCompletedRequest) -> RespondNexusTaskCompletedResponse:

@@ -252,7 +252,12 @@ def _end_timer(run: Run, started_event_id: int) -> None:
 
 
 def _signaled(run: Run, event: HistoryEvent) -> None:
-    signaled(run, event.workflow_execution_signaled_event_attributes.request_id)
+    request_id = event.workflow_execution_signaled_event_attributes.request_id
+    signaled(run, request_id)
+    if event.links and request_id:
+        if run.linked_signals is None:
+            run.linked_signals = {}
+        run.linked_signals[request_id] = event.event_id
 
 
 def signaled(run: Run, request_id: str) -> None:

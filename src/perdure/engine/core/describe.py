@@ -69,6 +69,9 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
     for request_id, event_id in run.attached_request_ids.items():
         attached = extended.request_id_infos[request_id]
         attached.event_id, attached.event_type, attached.buffered = event_id, codes.WORKFLOW_OPTIONS_UPDATED, not event_id
+    for request_id, event_id in (run.linked_signals or {}).items():
+        signal = extended.request_id_infos[request_id]
+        signal.event_id, signal.event_type, signal.buffered = event_id, codes.WORKFLOW_SIGNALED, not event_id
     if run.paused is not None:
         extended.pause_info.identity, extended.pause_info.reason = run.paused.identity, run.paused.reason
         set_ns(extended.pause_info.paused_time, run.paused.time)

@@ -64,6 +64,7 @@ class Run:
         "held_since",
         "history_bytes",
         "linked",
+        "linked_signals",
         "lone_operation",
         "memo",
         "namespace",
@@ -165,6 +166,8 @@ class Run:
         self.cancel_requested = False
         self.signal_count = 0
         self.signal_request_ids: set[str] = set()
+        self.linked_signals: dict[str, int] | None = None
+        """Signals that links lead to, by request id, with the ids of their events, as `attached_request_ids`; None: there are none."""
         self.attached_request_ids: dict[str, int] = {}
         """With the id of the event that says so; 0 while that is buffered."""
         self.linked = False

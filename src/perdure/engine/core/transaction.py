@@ -192,6 +192,10 @@ class Transaction:
                 request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
                 if request_id:
                     run.attached_request_ids[request_id] = event.event_id
+            elif run.linked_signals is not None and event.event_type == codes.WORKFLOW_SIGNALED:
+                request_id = event.workflow_execution_signaled_event_attributes.request_id
+                if request_id in run.linked_signals:
+                    run.linked_signals[request_id] = event.event_id
         for event in closes:
             join_started(event, started)
             self.number(event)

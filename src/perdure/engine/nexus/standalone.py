@@ -116,6 +116,7 @@ class StandaloneOperations:
                 response.wait_stage = _CLOSED
                 _put_outcome(response, outcome_of(closed))
         live = await self.find(request.namespace, request.operation_id, live.run.run_id)
+        await self._transactions.settled(live)
         operation = find_operation(live.run, SCHEDULED)
         if operation is not None and operation.started and not response.wait_stage:
             response.wait_stage, response.operation_token = _STARTED, operation.operation_token
@@ -123,11 +124,12 @@ class StandaloneOperations:
 
     async def _until_started(self, live: LiveRun) -> LiveRun:
         run, deadline = live.run, self._clock.now() + WAIT_SECONDS * 1_000_000_000
-        while not run.closed and self._clock.now() < deadline:
+        while not run.closed:
             operation = find_operation(run, SCHEDULED)
             if operation is not None and operation.started:
                 break
-            await self._standalone.changed(live, deadline)
+            if not await self._standalone.changed(live, deadline):
+                break
             live = await self._runs.find(run.namespace, run.workflow_id, run.run_id)
             run = live.run
         await self._transactions.settled(live)

@@ -1,6 +1,7 @@
 """Nexus tasks: a request to start or cancel an operation, brought to a worker, and its answer. They record nothing themselves.
 
-The rule a newcomer would get wrong: a request that nobody took in time is gone from its queue; who sent it sends another one.
+The rule a newcomer would get wrong: a request that nobody took in time is gone from its queue; who sent it sends another one. (Which also
+finds its way to the workers of another version, if that has become current.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from temporalio.api.workflowservice.v1 import PollNexusTaskQueueResponse, Respon
 
 from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
+from perdure.engine.deployments import Deployments
 from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
@@ -39,9 +41,10 @@ class NexusTask:
 class NexusTasks:
     """Requests under way."""
 
-    def __init__(self, clock: Clock, matching: Matching) -> None:
+    def __init__(self, clock: Clock, matching: Matching, deployments: Deployments) -> None:
         self._clock = clock
         self._matching = matching
+        self._deployments = deployments
         self._asked: dict[bytes, asyncio.Future[Answer | None]] = {}
 
     async def ask(self, namespace: str, queue: str, request: Request, deadline: int) -> Answer | None:
@@ -53,6 +56,9 @@ class NexusTasks:
         task.response.request.header[TIMEOUT_HEADER] = f"{max(1, (deadline - now) // 1_000_000)}ms"
         set_ns(task.response.request.scheduled_time, now)
         task.response.request.capabilities.temporal_failure_responses = True
+        if self._deployments.active:
+            about = request.start_operation.request_id or request.cancel_operation.operation_token
+            queue = self._deployments.route_request(namespace, queue, about)
         key = QueueKey(TaskKind.NEXUS, namespace, queue)
         self._asked[token] = answer
         self._matching.adopt(task, key)
