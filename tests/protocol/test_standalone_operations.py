@@ -14,7 +14,7 @@ import nexusrpc.handler
 import pytest
 from temporalio import nexus, workflow
 from temporalio.api.common.v1 import Link
-from temporalio.api.enums.v1 import EventType, NexusOperationWaitStage
+from temporalio.api.enums.v1 import EventType, NexusOperationIdConflictPolicy, NexusOperationWaitStage
 from temporalio.api.nexus.v1 import EndpointSpec
 from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.api.workflowservice.v1 import (
@@ -23,6 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeNexusOperationExecutionRequest,
     PollNexusOperationExecutionRequest,
     SetWorkerDeploymentCurrentVersionRequest,
+    StartNexusOperationExecutionRequest,
 )
 from temporalio.client import Client, NexusClient, NexusOperationFailureError
 from temporalio.common import (
@@ -213,6 +214,13 @@ async def test_ids(client: Client, worker: Workers) -> None:
             Desk.double, 1, id="o", schedule_to_close_timeout=SHORT, id_conflict_policy=NexusOperationIDConflictPolicy.USE_EXISTING
         )
         assert same.run_id == first.run_id
+        request = StartNexusOperationExecutionRequest(namespace="default", operation_id="o", request_id="further", service="Desk")
+        request.endpoint, request.operation = (await first.describe()).endpoint, "double"
+        request.id_conflict_policy = NexusOperationIdConflictPolicy.NEXUS_OPERATION_ID_CONFLICT_POLICY_USE_EXISTING
+        request.on_conflict_options.attach_request_id = request.on_conflict_options.attach_links = True
+        request.links.add().workflow_event.workflow_id = "elsewhere"
+        assert (await client.workflow_service.start_nexus_operation_execution(request)).run_id == first.run_id
+        assert "elsewhere" in [link.workflow_event.workflow_id for link in (await first.describe()).raw_description.links]
         await first.terminate()
         with pytest.raises(NexusOperationAlreadyStartedError):
             await calls.start_operation(

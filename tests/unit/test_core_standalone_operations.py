@@ -177,6 +177,31 @@ def test_who_waits_for_its_end_is_called_back() -> None:
     assert not driver.run.unsent
 
 
+def test_a_further_start_leaves_what_it_brings_along() -> None:
+    callback = Callback()
+    callback.nexus.url = SYSTEM_URL
+    callback.nexus.header[TOKEN_HEADER] = CallbackToken("ns", "caller", "run", 5, "r").encode()
+    link = Link(workflow_event=Link.WorkflowEvent(namespace="ns", workflow_id="caller"))
+    options = {"attach_request_id": True, "attach_completion_callbacks": True, "attach_links": True}
+    request = start_request(request_id="", completion_callbacks=[callback], links=[link], on_conflict_options=options)
+    request.request_id = "r2"
+    check_start(request, {})
+    driver = Lone()
+    driver.do(request)
+    driver.do(request)
+    driver.reload()
+    assert driver.kinds == [*BEGUN, "WorkflowExecutionOptionsUpdated"] and list(driver.info.links) == [link]
+    assert [each.request_id for each in driver.run.callbacks or ()] == ["r2"]
+    driver.do(driver.ended(result=payload("out")))
+    assert isinstance(outbound.message(driver.run, CALL_BACK), outbound.CallBack)
+    with pytest.raises(RpcError) as refused:
+        driver.do(request)
+    assert refused.value.code is StatusCode.UNAVAILABLE
+    del options["attach_request_id"]
+    with pytest.raises(RpcError, match="requires attaching the request ID"):
+        check_start(start_request(on_conflict_options=options), {})
+
+
 FREE, SAME, EXISTING, REFUSED = range(4)
 
 

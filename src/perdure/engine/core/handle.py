@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
+    StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateActivityExecutionRequest,
     TerminateNexusOperationExecutionRequest,
@@ -104,6 +105,7 @@ Request: TypeAlias = (
     | RespondWorkflowTaskFailedRequest
     | SignalWithStartWorkflowExecutionRequest
     | SignalWorkflowExecutionRequest
+    | StartNexusOperationExecutionRequest
     | StartWorkflowExecutionRequest
     | TerminateActivityExecutionRequest
     | TerminateNexusOperationExecutionRequest
@@ -162,6 +164,7 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     TerminateActivityExecutionRequest: standalone.request_terminate,
     RequestCancelNexusOperationExecutionRequest: standalone_operations.request_cancel,
     TerminateNexusOperationExecutionRequest: standalone_operations.request_terminate,
+    StartNexusOperationExecutionRequest: standalone_operations.attach_start,
     UpdateWorkflowExecutionRequest: update_requests.admit,
     reset.WasReset: reset.was_reset,
 }

@@ -35,7 +35,7 @@ STATUS: Final[dict[int, NexusOperationExecutionStatus.ValueType]] = {
 """By the status of its run."""
 _SPANS: Final = ("schedule_to_close_timeout", "schedule_to_start_timeout", "start_to_close_timeout")
 _OF_ATTEMPT: Final = ("last_attempt_complete_time", "last_attempt_failure", "next_attempt_schedule_time")
-_ANSWERS: Final = frozenset((codes.OPERATION_STARTED, *ENDS))
+_WITH_LINKS: Final = frozenset((codes.OPERATION_STARTED, codes.WORKFLOW_OPTIONS_UPDATED, *ENDS))
 
 
 def scheduled_attributes(events: Sequence[HistoryEvent]) -> NexusOperationScheduledEventAttributes:
@@ -90,7 +90,7 @@ def operation_execution_info(
 
 def _add_event(info: NexusOperationExecutionInfo, event: HistoryEvent) -> None:
     kind = event.event_type
-    if kind in _ANSWERS:
+    if kind in _WITH_LINKS:
         info.links.extend(event.links)
     if kind == codes.OPERATION_STARTED:
         info.operation_token = event.nexus_operation_started_event_attributes.operation_token

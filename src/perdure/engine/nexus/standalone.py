@@ -23,7 +23,7 @@ from perdure.engine.core.nexus import find as find_operation
 from perdure.engine.core.nexus import pending_info
 from perdure.engine.core.others import CALL_BACK
 from perdure.engine.core.standalone_operation_views import operation_execution_info, outcome_of, scheduled_attributes
-from perdure.engine.core.standalone_operations import SCHEDULED, answer_existing, check_start, start_operation
+from perdure.engine.core.standalone_operations import SCHEDULED, answer_existing, attaches, check_start, start_operation
 from perdure.engine.core.state import OPERATION_MARK
 from perdure.engine.history_reads import WAIT_SECONDS
 from perdure.engine.live_runs import LiveRun, LiveRuns
@@ -70,7 +70,11 @@ class StandaloneOperations:
         def answer(run: Run) -> StartNexusOperationExecutionResponse | None:
             return answer_existing(run, request)
 
-        return await self._standalone.begin(namespace, request.operation_id, request, answer, partial(start_operation, namespace, request))
+        make = partial(start_operation, namespace, request)
+        reply = await self._standalone.begin(namespace, request.operation_id, request, answer, make)
+        if not reply.started and attaches(request):
+            await self._transactions.run(await self._runs.find(namespace, request.operation_id, reply.run_id), request)
+        return reply
 
     async def describe(self, request: DescribeNexusOperationExecutionRequest) -> DescribeNexusOperationExecutionResponse:
         """An operation as it is durable now; with a token, once it is no longer as it was then, or after a while.
