@@ -10,33 +10,26 @@ get wrong: what a task waits for may change while it waits, so it is routed agai
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 from temporalio.api.deployment.v1 import RoutingConfig, WorkerDeploymentInfo, WorkerDeploymentOptions, WorkerDeploymentVersionInfo
-from temporalio.api.enums.v1 import RoutingConfigUpdateState, TaskQueueType
+from temporalio.api.enums.v1 import RoutingConfigUpdateState
 
 from perdure.engine.core import Run, TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.versions import Version, version_of
 from perdure.engine.records import Conflict, Records
 from perdure.engine.version_states import new_version, rerouted
+from perdure.engine.versioned_queues import MARK, TYPES, build_for, kind_of, queue_of
 from perdure.model.clock import Clock
 from perdure.model.rpc import RpcError, already_exists, failed_precondition, not_found
 from perdure.storage.contract import RecordWrite
 
 KIND = "worker_deployment"
 KIND_VERSION = "worker_deployment_version"
-MARK = "\x1d"
-"""Separates a queue's name from the version whose workers poll it."""
 UNVERSIONED = "__unversioned__"
 LISTED_MAX = 1000
-_TYPES = {
-    TaskKind.WORKFLOW: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    TaskKind.ACTIVITY: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-    TaskKind.NEXUS: TaskQueueType.TASK_QUEUE_TYPE_NEXUS,
-}
 
 
 class Deployment:
@@ -100,7 +93,7 @@ class Deployments:
         deployment.version_records[build_id] = record_version
         version = Version(info.deployment_version.deployment_name, build_id)
         for queue in info.task_queue_infos:
-            polled = self._pollers.setdefault(Polled(namespace, queue.name, _kind_of(queue.type)), [])
+            polled = self._pollers.setdefault(Polled(namespace, queue.name, kind_of(queue.type)), [])
             if version not in polled:
                 polled.append(version)
         self.active = True
@@ -118,13 +111,13 @@ class Deployments:
                     except Conflict:
                         await self._reload(namespace, version)
             known = self._pollers.get(Polled(namespace, queue, kind))
-        return _queue_of(queue, version)
+        return queue_of(queue, version)
 
     @staticmethod
     def polled(queue: str, options: WorkerDeploymentOptions) -> str:
         """The name of the queue that a worker polls in truth."""
         version = version_of(options)
-        return queue if version is None else _queue_of(queue, version)
+        return queue if version is None else queue_of(queue, version)
 
     async def _add(self, namespace: str, version: Version, kind: TaskKind, queue: str) -> None:
         deployment = self._all.get((namespace, version.deployment)) or await self._new(namespace, version.deployment)
@@ -135,7 +128,7 @@ class Deployments:
         else:
             found = WorkerDeploymentVersionInfo()
             found.CopyFrom(known)
-        found.task_queue_infos.add(name=queue, type=_TYPES[kind])
+        found.task_queue_infos.add(name=queue, type=TYPES[kind])
         before = deployment.version_records.get(version.build_id, 0)
         key = MARK.join(version)
         record = await self._records.put(KIND_VERSION, namespace, key, found.SerializeToString(), expected_version=before)
@@ -182,11 +175,7 @@ class Deployments:
     def _current(self, namespace: str, versions: list[Version], name: str, ramped: bool) -> Version | None:
         """Of the versions that poll a queue, the one that gets what is new; `name` decides on ramping, unless it is `ramped` anyway."""
         for deployment in dict.fromkeys(version.deployment for version in reversed(versions)):
-            routing = self._all[namespace, deployment].routing
-            build_id = routing.current_deployment_version.build_id
-            ramping = routing.ramping_deployment_version.build_id
-            if ramping and (ramped or _ramped(name, routing)):
-                build_id = ramping
+            build_id = build_for(name, self._all[namespace, deployment].routing, ramped=ramped)
             if build_id:
                 return Version(deployment, build_id)
         return None
@@ -194,13 +183,13 @@ class Deployments:
     def route(self, run: Run, kind: TaskKind, queue: str) -> str:
         """The queue where a task of a run waits in truth; the same unless its workers are versioned."""
         version = self.target(run, kind, queue)
-        return queue if version is None else _queue_of(queue, version)
+        return queue if version is None else queue_of(queue, version)
 
     def route_request(self, namespace: str, queue: str, request_id: str) -> str:
         """The queue where a request to a Nexus handler waits in truth; as `route`."""
         versions = self._pollers.get(Polled(namespace, queue, TaskKind.NEXUS))
         version = None if versions is None else self._current(namespace, versions, request_id, False)
-        return queue if version is None else _queue_of(queue, version)
+        return queue if version is None else queue_of(queue, version)
 
     def routing_of(self, kind: TaskKind, namespace: str, queue: str) -> RoutingConfig | None:
         """Of the deployment whose workers poll a queue; None if no versioned worker ever did."""
@@ -354,7 +343,7 @@ class Deployments:
 
     def polled_by(self, namespace: str, version: Version) -> list[tuple[TaskKind, str]]:
         """The queues that a version's workers poll in truth."""
-        return [(_kind_of(queue.type), _queue_of(queue.name, version)) for queue in self.version(namespace, version).task_queue_infos]
+        return [(kind_of(queue.type), queue_of(queue.name, version)) for queue in self.version(namespace, version).task_queue_infos]
 
     async def change_version(
         self, namespace: str, version: Version, change: Callable[[WorkerDeploymentVersionInfo], None]
@@ -394,19 +383,6 @@ class Deployments:
                 if not self._pollers[polled]:
                     del self._pollers[polled]
             self.on_routing(namespace, queues)
-
-
-def _kind_of(queue_type: TaskQueueType.ValueType) -> TaskKind:
-    return next(kind for kind, known in _TYPES.items() if known == queue_type)
-
-
-def _queue_of(queue: str, version: Version) -> str:
-    return f"{queue}{MARK}{version.deployment}{MARK}{version.build_id}"
-
-
-def _ramped(workflow_id: str, routing: RoutingConfig) -> bool:
-    """Whether a workflow is among those that the ramping version gets: the same ones as the percentage grows."""
-    return zlib.crc32(workflow_id.encode()) % 10_000 < routing.ramping_version_percentage * 100
 
 
 def _changed() -> RpcError:

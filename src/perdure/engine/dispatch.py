@@ -38,7 +38,6 @@ from perdure.engine.core import (
 from perdure.engine.core.codes import READY
 from perdure.engine.core.tokens import ACTIVITY, decode_token
 from perdure.engine.deliveries import Deliveries
-from perdure.engine.deployments import MARK
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
@@ -50,6 +49,7 @@ from perdure.engine.revival import Revival
 from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions, close_event_of
 from perdure.engine.updates import Updates
+from perdure.engine.versioned_queues import MARK
 from perdure.model.rpc import RpcError
 
 _HandedOver: TypeAlias = StartedWorkflowTask | QueryTask | NexusTask | PollWorkflowTaskQueueResponse | PollNexusTaskQueueResponse

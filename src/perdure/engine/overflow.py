@@ -11,11 +11,11 @@ from functools import partial
 from typing import Final
 
 from perdure.engine.background import Background
-from perdure.engine.deployments import MARK
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, TaskQueue
 from perdure.engine.placing import Placing
 from perdure.engine.stored_tasks import Stored, read_tasks
+from perdure.engine.versioned_queues import MARK
 
 READ_MAX: Final = 1000
 """Ready tasks read from the storage at a time."""

@@ -12,10 +12,10 @@ from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueStats
 
 from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
-from perdure.engine.deployments import MARK
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, QueueKey, TaskQueue
 from perdure.engine.stored_tasks import read_tasks
+from perdure.engine.versioned_queues import MARK
 
 SEEN_SECONDS = 300
 """Pollers of so long ago are shown."""

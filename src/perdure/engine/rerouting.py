@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 
 from perdure.engine.background import Background
-from perdure.engine.deployments import MARK
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, ReadyTask, TaskQueue
 from perdure.engine.placing import Placing
 from perdure.engine.stored_tasks import read_tasks
+from perdure.engine.versioned_queues import MARK
 
 BATCH_MAX = 1000
 """Tasks read from the storage at a time."""

@@ -26,9 +26,10 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.calls.deployments import check_manager, named_version
 from perdure.engine.core import limits
 from perdure.engine.core.versions import Version
-from perdure.engine.deployments import MARK, Deployment
+from perdure.engine.deployments import Deployment
 from perdure.engine.matching import QueueKey
 from perdure.engine.version_states import DRAINING
+from perdure.engine.versioned_queues import MARK
 from perdure.model.rpc import failed_precondition, invalid_argument
 
 NAME_BYTES_MAX = 255

@@ -19,17 +19,14 @@ from typing import Final, NamedTuple
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
-from temporalio.api.update.v1 import Outcome as UpdateOutcome
-from temporalio.api.update.v1 import Request as UpdateRequest
 
-from perdure.engine.core import codes, due, nexus, others
+from perdure.engine.core import codes, due, nexus, others, updates
 from perdure.engine.core.callbacks import attach
 from perdure.engine.core.interventions import Pause
 from perdure.engine.core.others import End
 from perdure.engine.core.pending import Activity, Shared, Timer, WorkflowTask
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, to_ns
-from perdure.engine.core.updates import Admitted, Untold, Updates
 from perdure.engine.core.versions import Versioning, after_task, at_start
 
 
@@ -278,7 +275,7 @@ def _options_updated(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_execution_options_updated_event_attributes
     for option in a.workflow_update_options:
         run.linked = True
-        _updates(run).attach(option.update_id, option.attached_completion_callbacks, event, option.attached_request_id)
+        updates.of(run).attach(option.update_id, option.attached_completion_callbacks, event, option.attached_request_id)
     if a.attached_request_id:
         run.attached_request_ids[a.attached_request_id] = event.event_id
     if a.HasField("priority"):
@@ -302,41 +299,6 @@ def _paused(run: Run, event: HistoryEvent) -> None:
 def _unpaused(run: Run, event: HistoryEvent) -> None:
     run.status = codes.RUNNING
     run.paused = None
-
-
-def _update_admitted(run: Run, event: HistoryEvent) -> None:
-    request = UpdateRequest()
-    request.CopyFrom(event.workflow_execution_update_admitted_event_attributes.request)
-    _updates(run).admitted[request.meta.update_id] = Admitted(request, recorded=True)
-
-
-def _update_accepted(run: Run, event: HistoryEvent) -> None:
-    a = event.workflow_execution_update_accepted_event_attributes
-    updates, update_id = _updates(run), a.protocol_instance_id
-    admitted = updates.admitted.pop(update_id, None)
-    updates.accepted[update_id] = event.event_id
-    request = admitted.request if admitted is not None and not a.HasField("accepted_request") else a.accepted_request
-    if request.completion_callbacks:
-        run.linked = True
-        updates.attach(update_id, request.completion_callbacks, event, request.request_id)
-
-
-def _update_completed(run: Run, event: HistoryEvent) -> None:
-    a = event.workflow_execution_update_completed_event_attributes
-    updates, update_id = _updates(run), a.meta.update_id
-    updates.accepted.pop(update_id, None)
-    updates.completed[update_id] = event.event_id
-    if update_id in updates.callbacks:
-        outcome = UpdateOutcome()
-        outcome.CopyFrom(a.outcome)
-        updates.untold[event.event_id] = Untold(update_id, outcome, updates.callbacks[update_id])
-        run.unsent[event.event_id] = None
-
-
-def _updates(run: Run) -> Updates:
-    if run.updates is None:
-        run.updates = Updates()
-    return run.updates
 
 
 def _attributes_upserted(run: Run, event: HistoryEvent) -> None:
@@ -415,11 +377,9 @@ _FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
     codes.TIMER_STARTED: _timer_started,
     codes.TIMER_FIRED: _timer_fired,
     codes.TIMER_CANCELED: _timer_canceled,
-    codes.UPDATE_ADMITTED: _update_admitted,
-    codes.UPDATE_ACCEPTED: _update_accepted,
-    codes.UPDATE_COMPLETED: _update_completed,
     codes.ATTRIBUTES_UPSERTED: _attributes_upserted,
     codes.PROPERTIES_MODIFIED: _properties_modified,
+    **updates.FOLDS,
     **others.FOLDS,
     **nexus.FOLDS,
     codes.OPERATION_COMPLETED: _operation_ended(codes.COMPLETED),

@@ -10,7 +10,7 @@ And a rejected update leaves nothing at all, so its id may be used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -126,6 +126,55 @@ class Updates:
             admitted.rejected = True
         else:
             self.admitted.pop(update_id, None)
+
+
+# The fold.
+
+
+def _admitted(run: Run, event: HistoryEvent) -> None:
+    request = UpdateRequest()
+    request.CopyFrom(event.workflow_execution_update_admitted_event_attributes.request)
+    of(run).admitted[request.meta.update_id] = Admitted(request, recorded=True)
+
+
+def _accepted(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_execution_update_accepted_event_attributes
+    updates, update_id = of(run), a.protocol_instance_id
+    admitted = updates.admitted.pop(update_id, None)
+    updates.accepted[update_id] = event.event_id
+    request = admitted.request if admitted is not None and not a.HasField("accepted_request") else a.accepted_request
+    if request.completion_callbacks:
+        run.linked = True
+        updates.attach(update_id, request.completion_callbacks, event, request.request_id)
+
+
+def _completed(run: Run, event: HistoryEvent) -> None:
+    a = event.workflow_execution_update_completed_event_attributes
+    updates, update_id = of(run), a.meta.update_id
+    updates.accepted.pop(update_id, None)
+    updates.completed[update_id] = event.event_id
+    if update_id in updates.callbacks:
+        outcome = UpdateOutcome()
+        outcome.CopyFrom(a.outcome)
+        updates.untold[event.event_id] = Untold(update_id, outcome, updates.callbacks[update_id])
+        run.unsent[event.event_id] = None
+
+
+def of(run: Run) -> Updates:
+    """The updates of a run, which has some from now on."""
+    if run.updates is None:
+        run.updates = Updates()
+    return run.updates
+
+
+FOLDS: Final[dict[int, Callable[[Run, HistoryEvent], None]]] = {
+    codes.UPDATE_ADMITTED: _admitted,
+    codes.UPDATE_ACCEPTED: _accepted,
+    codes.UPDATE_COMPLETED: _completed,
+}
+
+
+# Looking.
 
 
 class UpdateState(NamedTuple):
