@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from datetime import timedelta
@@ -22,6 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateTaskQueueConfigRequest,
 )
 from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.service import RPCError, RPCStatusCode
 from tests.protocol.conftest import Workers
 
@@ -106,6 +108,27 @@ async def test_a_rate_limit_slows_a_queue_down_and_is_shown(client: Client, work
         request.unset_fairness_weight_overrides.append("tenant")
         reply = await client.workflow_service.update_task_queue_config(request)
         assert not reply.config.queue_rate_limit.HasField("rate_limit") and not reply.config.fairness_weight_overrides
+
+
+async def test_a_rate_of_each_fairness_key_slows_down_only_who_is_fast(client: Client, worker: Workers) -> None:
+    async with worker([Nothing], [nothing], disable_eager_activity_execution=True) as running:
+        request = UpdateTaskQueueConfigRequest(namespace="default", identity="op", task_queue=running.task_queue, task_queue_type=ACTIVITY)
+        request.update_fairness_key_rate_limit_default.rate_limit.requests_per_second = 2
+        reply = await client.workflow_service.update_task_queue_config(request)
+        assert reply.config.fairness_keys_rate_limit_default.rate_limit.requests_per_second == 2
+
+        async def run(tenant: str) -> float:
+            await client.execute_workflow(
+                Nothing.run, id=str(uuid.uuid4()), task_queue=running.task_queue, priority=Priority(fairness_key=tenant)
+            )
+            return time.monotonic()
+
+        begun = time.monotonic()
+        fast = [asyncio.ensure_future(run("fast")) for _ in range(6)]
+        slow = await run("slow")
+        ends = sorted([await each for each in fast])
+        assert ends[-1] - begun > 1.8  # two at once, the others at two in a second
+        assert slow < ends[-1]
 
 
 @pytest.mark.parametrize("what", ["rate", "weight", "queue"])

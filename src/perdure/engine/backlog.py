@@ -11,7 +11,7 @@ lost its turn among fairness keys.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,31 +39,57 @@ def urgency(workflow: Priority, task: Priority) -> Urgency:
     return Urgency(key, task.fairness_key or workflow.fairness_key, min(max(weight, WEIGHT_MIN), WEIGHT_MAX))
 
 
+class _Lane:
+    """The tasks of one priority key and one fairness key, in order."""
+
+    __slots__ = ("entries", "fairness_key", "weight")
+
+    def __init__(self, fairness_key: str) -> None:
+        self.fairness_key = fairness_key
+        self.weight = 1.0
+        """Of the last task that came."""
+        self.entries: deque[tuple[float, int, ReadyTask]] = deque()
+        """Each with its turn and its number."""
+
+
 class Backlog:
     """Ready tasks, the most urgent first."""
 
     def __init__(self, tasks: Iterable[ReadyTask]) -> None:
         self._count = 0
-        self._heap: list[tuple[int, float, int, ReadyTask]] = []
+        self._size = 0
+        self._lanes: dict[tuple[int, str], _Lane] = {}
+        self._heads: list[tuple[int, float, int, _Lane]] = []
+        """A heap of the first of each lane: priority key, turn, number."""
         self._turns: dict[tuple[int, str], float] = {}
         """Of each fairness key, the turn of its last task."""
         self._taken: dict[int, float] = {}
         """Of each priority key, the turn of the last task that was taken."""
+        self._returned: list[ReadyTask] = []
         self.extend(tasks)
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self._size
 
     def __iter__(self) -> Iterator[ReadyTask]:
-        return (entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3]))
+        yield from reversed(self._returned)
+        entries = [(key, turn, count, task) for (key, _), lane in self._lanes.items() for turn, count, task in lane.entries]
+        yield from (entry[3] for entry in sorted(entries, key=lambda entry: entry[:3]))
 
     def add(self, task: ReadyTask, urgency: Urgency) -> None:
         """Takes a task in at its place."""
         key, fairness_key, weight = urgency
+        lane = self._lanes.get((key, fairness_key))
+        if lane is None:
+            lane = self._lanes[key, fairness_key] = _Lane(fairness_key)
+        lane.weight = weight
         turn = max(self._turns.get((key, fairness_key), 0.0), self._taken.get(key, 0.0)) + 1 / weight
         self._turns[key, fairness_key] = turn
         self._count += 1
-        heappush(self._heap, (key, turn, self._count, task))
+        self._size += 1
+        lane.entries.append((turn, self._count, task))
+        if len(lane.entries) == 1:
+            heappush(self._heads, (key, turn, self._count, lane))
 
     def append(self, task: ReadyTask) -> None:
         """Takes in a task that has no priority."""
@@ -76,17 +102,46 @@ class Backlog:
 
     def appendleft(self, task: ReadyTask) -> None:
         """Puts a task back that was taken last."""
-        self._count += 1
-        heappush(self._heap, (0, -float(self._count), 0, task))
+        self._returned.append(task)
+        self._size += 1
 
     def popleft(self) -> ReadyTask:
         """Takes the most urgent one."""
-        key, turn, _, task = heappop(self._heap)
-        if not self._heap:
+        task = self.take(lambda fairness_key, weight: True)
+        if task is None:
+            raise IndexError("no task is ready")
+        return task
+
+    def take(self, admits: Callable[[str, float], bool]) -> ReadyTask | None:
+        """Takes the most urgent one whose fairness key, of this weight, is admitted; None if none is. One put back has been admitted."""
+        if self._returned:
+            self._size -= 1
+            return self._returned.pop()
+        refused: list[tuple[int, float, int, _Lane]] = []
+        taken: ReadyTask | None = None
+        while self._heads and taken is None:
+            head = heappop(self._heads)
+            if admits(head[3].fairness_key, head[3].weight):
+                taken = self._take_head(head)
+            else:
+                refused.append(head)
+        for head in refused:
+            heappush(self._heads, head)
+        return taken
+
+    def _take_head(self, head: tuple[int, float, int, _Lane]) -> ReadyTask:
+        key, turn, _, lane = head
+        _, _, task = lane.entries.popleft()
+        self._size -= 1
+        if lane.entries:
+            heappush(self._heads, (key, lane.entries[0][0], lane.entries[0][1], lane))
+        else:
+            del self._lanes[key, lane.fairness_key]
+        if self._lanes:
+            self._taken[key] = turn
+        else:
             self._turns.clear()
             self._taken.clear()
-        elif key:
-            self._taken[key] = turn
         return task
 
 

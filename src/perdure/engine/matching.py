@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from perdure.engine.backlog import DEFAULT_KEY, Backlog, Urgency, put
 from perdure.engine.core import TaskKind
 from perdure.engine.poller import Poller
-from perdure.engine.rate_limits import RateLimit
+from perdure.engine.rate_limits import FairLimit, RateLimit
 from perdure.engine.unpolled import note_unpolled
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
@@ -91,7 +91,7 @@ class TaskQueue:
         self.key = key
         self.pollers: deque[Poller] = deque()
         self.ready: deque[ReadyTask] | Backlog = deque()
-        self.limit: RateLimit | None = None
+        self.limit: RateLimit | FairLimit | None = None
         self.orphans: deque[Any] = deque()
         self.overflowed = False
         """Tasks of this queue stand in the storage that `ready` does not name."""
@@ -225,7 +225,7 @@ class Matching:
         self._read_overflow = read_overflow
         self._queues: tuple[dict[tuple[str, str], TaskQueue], ...] = tuple({} for _ in range(max(TaskKind) + 1))
         """By kind, namespace and name. (Not by `QueueKey`: the hash of an enum's member is a call to Python code.)"""
-        self.limits: dict[QueueKey, RateLimit] = {}
+        self.limits: dict[QueueKey, RateLimit | FairLimit] = {}
         self.closed = False
         self._ended: dict[str, None] = {}
         """Keys of workers that have said good-bye, the oldest first: what they had under way may arrive after that."""
@@ -316,9 +316,8 @@ class Matching:
     def sticky_gone(self, key: QueueKey) -> bool:
         """Whether the worker of a sticky queue has to be taken for gone."""
         queue = self.find(key)
-        if queue is None:
-            return True
-        return not queue.has_poller() and queue.last_poll < self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
+        silent_since = self.clock.now() - STICKY_SILENCE_SECONDS * _SECOND
+        return queue is None or (not queue.has_poller() and queue.last_poll < silent_since)
 
     def pump(self, queue: TaskQueue) -> None:
         """Brings waiting pollers and ready tasks of a queue together."""
@@ -327,14 +326,15 @@ class Matching:
         queue.pumping = True
         try:
             while queue.ready:
-                if queue.limit is not None and queue.has_poller() and not queue.limit.take(self.clock.now()):
+                task = None
+                if queue.limit is not None and queue.has_poller() and (task := queue.limit.next(queue, self.clock.now())) is None:
                     queue.limit.wait(self.clock, lambda: self.pump(queue))
                     return
                 poller = queue.take_poller()
                 if poller is None:
                     note_unpolled(self, queue)
                     return
-                self._start(queue, queue.ready.popleft(), poller)
+                self._start(queue, task or queue.ready.popleft(), poller)
         finally:
             queue.pumping = False
             if queue.crowd and len(queue.ready) <= CROWDED_TASKS // 2:

@@ -14,6 +14,7 @@ from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, QueueKey, TaskQueue
+from perdure.engine.rate_limits import UNLIMITED
 from perdure.engine.stored_tasks import read_tasks
 from perdure.engine.versioned_queues import MARK
 
@@ -43,7 +44,7 @@ def pollers(queues: Iterable[TaskQueue], now: int) -> list[PollerInfo]:
         for identity, time in queue.seen.items():
             if time < now - SEEN_SECONDS * 1_000_000_000:
                 continue
-            info = PollerInfo(identity=identity, rate_per_second=queue.limit.rate if queue.limit is not None else 100_000.0)
+            info = PollerInfo(identity=identity, rate_per_second=queue.limit.rate if queue.limit is not None else UNLIMITED)
             set_ns(info.last_access_time, time)
             if version:
                 info.deployment_options.deployment_name, _, info.deployment_options.build_id = version.partition(MARK)

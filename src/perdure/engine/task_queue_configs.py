@@ -1,7 +1,7 @@
-"""What operators set of a task queue: how fast it gives tasks away, and the weights of fairness keys. Kept as records.
+"""What operators set of a task queue: how fast it gives tasks away, in all and to each fairness key, and the weights of these keys.
 
-The rule a newcomer would get wrong: a queue comes and goes in memory with those who use it; its settings stay, and it takes them up
-when it is there again.
+Kept as records. The rule a newcomer would get wrong: a queue comes and goes in memory with those who use it; its settings stay, and it
+takes them up when it is there again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from perdure.engine.core import TaskKind
 from perdure.engine.matching import Matching, QueueKey
-from perdure.engine.rate_limits import RateLimit
+from perdure.engine.rate_limits import FairLimit, RateLimit
 from perdure.engine.records import Conflict, Records
 from perdure.model.clock import Clock
 from perdure.model.rpc import unavailable
@@ -70,8 +70,14 @@ class TaskQueueConfigs:
     def _take(self, key: QueueKey, config: TaskQueueConfig, version: int) -> None:
         self._all[key] = config, version
         self._matching.limits.pop(key, None)
+        whole = each = None
         if config.queue_rate_limit.HasField("rate_limit"):
-            self._matching.limits[key] = RateLimit(config.queue_rate_limit.rate_limit.requests_per_second, self._clock.now())
+            whole = RateLimit(config.queue_rate_limit.rate_limit.requests_per_second, self._clock.now())
+        if config.fairness_keys_rate_limit_default.HasField("rate_limit"):
+            each = config.fairness_keys_rate_limit_default.rate_limit.requests_per_second
+        limit = whole if each is None else FairLimit(whole, each)
+        if limit is not None:
+            self._matching.limits[key] = limit
         queue = self._matching.find(key)
         if queue is not None:
             queue.limit = self._matching.limits.get(key)
