@@ -162,3 +162,40 @@ async def test_what_drains_is_known_after_a_restart(tmp_path: Path) -> None:
         assert again.status == DRAINING and again.drainage_info.last_changed_time == draining.last_changed_time
         await client.get_workflow_handle(handle.id).terminate()
         assert (await version(client, "1")).status == DRAINED
+
+
+async def test_a_versions_backlog_is_shown(client: Client, worker: Workers) -> None:
+    async with worker([waits("1", AUTO)], deployment_config=config("1")) as running:
+        await make_current(client, "1")
+        queue = running.task_queue
+    for _ in range(3):
+        await begin(client, queue)
+    request = DescribeWorkerDeploymentVersionRequest(namespace="default", deployment_version=named("1"), report_task_queue_stats=True)
+    shown = (await client.workflow_service.describe_worker_deployment_version(request)).version_task_queues
+    assert [(each.name, each.stats.approximate_backlog_count) for each in shown if each.type == 1] == [(queue, 3)]
+    request.report_task_queue_stats = False
+    shown = (await client.workflow_service.describe_worker_deployment_version(request)).version_task_queues
+    assert not any(each.HasField("stats") for each in shown)
+
+
+async def test_a_version_that_lacks_a_queue_where_work_waits_is_refused(client: Client, worker: Workers) -> None:
+    service = client.workflow_service
+    async with worker([waits("1", AUTO)], deployment_config=config("1")) as running:
+        await make_current(client, "1")
+        queue = running.task_queue
+    async with worker([waits("2", AUTO)], deployment_config=config("2"), task_queue="another"):
+        await described(client, "2")
+        await begin(client, queue)
+        current = SetWorkerDeploymentCurrentVersionRequest(namespace="default", deployment_name=DEPLOYMENT, build_id="2")
+        ramping = SetWorkerDeploymentRampingVersionRequest(namespace="default", deployment_name=DEPLOYMENT, build_id="2", percentage=5)
+        for request, call in (
+            (current, service.set_worker_deployment_current_version),
+            (ramping, service.set_worker_deployment_ramping_version),
+        ):
+            with pytest.raises(RPCError, match="is missing active task queues") as refused:
+                await call(request)  # type: ignore[operator]
+            assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
+            request.ignore_missing_task_queues = True  # type: ignore[attr-defined]
+        await service.set_worker_deployment_ramping_version(ramping)
+        await service.set_worker_deployment_current_version(current)
+        assert (await version(client, "2")).status == CURRENT

@@ -6,6 +6,8 @@ never old; and where a run was pinned to a drained version after all (by an over
 
 from __future__ import annotations
 
+import contextlib
+
 from temporalio.api.deployment.v1 import WorkerDeploymentVersionInfo
 
 from perdure.engine.core import codes
@@ -55,10 +57,8 @@ class Drainage:
                     set_ns(info.drainage_info.last_changed_time, now)
 
         if info.drainage_info.status != status:
-            try:
+            with contextlib.suppress(RpcError):  # somebody may have changed it meanwhile: what was found holds all the same
                 return await self._deployments.change_version(namespace, version, change)
-            except RpcError:  # somebody has changed it meanwhile: what is found now holds all the same
-                pass
         checked = WorkerDeploymentVersionInfo()
         checked.CopyFrom(info)
         change(checked)

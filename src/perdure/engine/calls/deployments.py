@@ -22,6 +22,8 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core.times import set_ns, to_ns
 from perdure.engine.core.versions import Version, parse
 from perdure.engine.deployments import LISTED_MAX, UNVERSIONED, Deployment
+from perdure.engine.matching import QueueKey
+from perdure.engine.queue_views import stats
 from perdure.model.rpc import failed_precondition, invalid_argument
 
 _SUMMED: Final = (
@@ -57,8 +59,13 @@ class DeploymentCalls(Calls):
         response = DescribeWorkerDeploymentVersionResponse()
         info = response.worker_deployment_version_info
         info.CopyFrom(await self.engine.drainage.version(request.namespace, version))
-        for queue in info.task_queue_infos:
-            response.version_task_queues.add(name=queue.name, type=queue.type)
+        polled = self.engine.deployments.polled_by(request.namespace, version)
+        for queue, (kind, in_truth) in zip(info.task_queue_infos, polled, strict=True):
+            shown = response.version_task_queues.add(name=queue.name, type=queue.type)
+            waiting = self.engine.matching.find(QueueKey(kind, request.namespace, in_truth))
+            if request.report_task_queue_stats:
+                parts, key = [] if waiting is None else [waiting], QueueKey(kind, request.namespace, queue.name)
+                shown.stats.CopyFrom(await stats(parts, self.engine.runs, key, self.engine.clock.now()))
         return response
 
     @rpc
@@ -93,6 +100,8 @@ class DeploymentCalls(Calls):
         build_id = _build_id(request.version, request.build_id, request.deployment_name)
         check_manager(deployment, request.identity)
         _check_known(deployment, build_id, request.allow_no_pollers)
+        if not request.ignore_missing_task_queues:
+            self._check_queues(request.namespace, deployment, build_id, "current")
         before = RoutingConfig()
         before.CopyFrom(deployment.routing)
 
@@ -123,6 +132,8 @@ class DeploymentCalls(Calls):
             raise invalid_argument("Percentage must be between 0 and 100 (inclusive).")
         if build_id and deployment.routing.current_deployment_version.build_id == build_id:
             raise failed_precondition("requested ramping version is already current")
+        if not request.ignore_missing_task_queues:
+            self._check_queues(request.namespace, deployment, build_id, "ramping")
         before = RoutingConfig()
         before.CopyFrom(deployment.routing)
 
@@ -151,6 +162,26 @@ class DeploymentCalls(Calls):
             summary.routing_update_time.CopyFrom(info.routing_changed_time)
         summary.drainage_status = info.drainage_info.status
         return summary
+
+    def _check_queues(self, namespace: str, deployment: Deployment, build_id: str, what: str) -> None:
+        """Refuses a version that does not poll a queue where work waits for the current one.
+
+        Raises:
+            RpcError: FailedPrecondition.
+        """
+        current, proposed = deployment.routing.current_deployment_version.build_id, deployment.versions.get(build_id)
+        if not current or not build_id or current == build_id:
+            return
+        has = {(queue.name, queue.type) for queue in (proposed.task_queue_infos if proposed is not None else ())}
+        version = Version(deployment.info.name, current)
+        polled = self.engine.deployments.polled_by(namespace, version)
+        for queue, (kind, in_truth) in zip(deployment.versions[current].task_queue_infos, polled, strict=True):
+            waiting = self.engine.matching.find(QueueKey(kind, namespace, in_truth))
+            if (queue.name, queue.type) not in has and waiting is not None and (waiting.ready or waiting.overflowed):
+                raise failed_precondition(
+                    f"proposed {what} version '{Version(version.deployment, build_id)}' is missing active task queues from the current "
+                    f"version; these would become unversioned if it is set as the {what} version"
+                )
 
     def _deployment(self, namespace: str, name: str) -> Deployment:
         self._namespace(namespace)
