@@ -8,6 +8,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -94,6 +95,42 @@ async def test_ids_may_hold_anything(ask: Http) -> None:
     assert (await ask("POST", "/api/v1/namespaces/default/workflows/a%2Fb%20%C3%A9", body))[0] == 200
     description = await ask.client.describe("a/b é")
     assert description.memo == {"note": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("namespaces", {}),
+        ("cluster-info", {}),
+        ("namespaces/default/search-attributes", {}),
+        ("namespaces/default/workflows", {"pageSize": "100", "nextPageToken": ""}),
+        ("namespaces/default/workflows", {"query": 'TemporalScheduledById="s" AND WorkflowId in ("s-1", "s-2")'}),
+        ("namespaces/default/workflow-count", {"query": "GROUP BY ExecutionStatus"}),
+        ("namespaces/default/workflow-count", {"query": 'RootWorkflowId = "w" AND RootRunId = "r" GROUP BY ExecutionStatus'}),
+        (
+            "namespaces/default/workflow-count",
+            {"query": '`ExecutionStatus`="Running" AND `TemporalReportedProblems` IN ("category=WorkflowTaskFailed")'},
+        ),
+        ("namespaces/default/workflows/w", {"execution.runId": ""}),
+        ("namespaces/default/workflows/w/history", {"execution.runId": "", "waitNewEvent": "true"}),
+        ("namespaces/default/workflows/w/history-reverse", {"execution.runId": "", "waitNewEvent": "false", "maximumPageSize": "1000"}),
+        ("namespaces/default/task-queues/default", {"taskQueueType": "1"}),
+        ("namespaces/default/task-queues/default", {"taskQueueType": "3"}),
+        ("namespaces/default/schedules", {"maximumPageSize": "100", "nextPageToken": ""}),
+        ("namespaces/default/schedule-count", {}),
+        ("namespaces/default/batch-operations", {}),
+        ("namespaces/default/workers", {"pageSize": "100", "nextPageToken": "", "query": 'TaskQueue="default"'}),
+        ("namespaces/default/worker-count", {"query": '`WorkerStatus`="ShuttingDown"'}),
+        ("namespaces/default/worker-deployments", {"pageSize": "100", "nextPageToken": ""}),
+        ("namespaces/default/activities", {"pageSize": "100", "nextPageToken": ""}),
+        ("namespaces/default/activity-count", {"query": "GROUP BY ExecutionStatus"}),
+        ("nexus/endpoints", {"name": ""}),
+    ],
+)
+async def test_what_the_pages_of_temporals_web_ui_ask_for(ask: Http, path: str, parameters: dict[str, str]) -> None:
+    await ask.client.start_workflow(Basket, "bread", id="w")
+    status, answer = await ask("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+    assert status == 200, answer
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,9 @@ async def test_every_option_of_temporals_dev_server_is_taken(start: Start) -> No
 async def test_headless_still_serves_http_where_it_is_asked_to(start: Start) -> None:
     port = free_port()
     await start("start-dev", "--port", "0", "--headless", "--http-port", str(port))
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /api/v1/system-info HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"200"
     writer.close()
 
 

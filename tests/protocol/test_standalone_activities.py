@@ -179,7 +179,7 @@ async def test_a_delayed_start(client: Client, worker: Workers) -> None:
 
 async def test_an_activity_that_is_not_there(client: Client) -> None:
     for call in (client.get_activity_handle("none").describe(), client.get_activity_handle("none").result()):
-        with pytest.raises(RPCError) as refused:
+        with pytest.raises(RPCError, match=r"^activity not found for activity_id: none, namespace: default$") as refused:
             await call
         assert refused.value.status is RPCStatusCode.NOT_FOUND
     with pytest.raises(RPCError) as refused:

@@ -17,11 +17,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from perdure.engine.core import Run
+from perdure.engine.core.state import OPERATION_MARK, STANDALONE_MARK
 from perdure.engine.loading import load_runs
 from perdure.engine.matching import ReadyTask
 from perdure.engine.reader import Reader
 from perdure.model.ids import run_id_bytes, run_id_text
-from perdure.model.rpc import invalid_argument, not_found
+from perdure.model.rpc import RpcError, invalid_argument, not_found
 from perdure.storage.contract import Waiting
 
 LIVE_RUNS_MAX = 1_000
@@ -32,6 +33,8 @@ LOOKED_AT_MAX = 64
 """How many of them each new run may have looked at."""
 LOADED_TOGETHER_MAX = 64
 """Runs read from the storage in one go, when many are asked for at once."""
+_KINDS = {STANDALONE_MARK: ("activity", "activity_id"), OPERATION_MARK: ("Nexus operation", "operation_id")}
+"""What callers call a run, and its workflow id, by the mark on its namespace."""
 
 
 class LiveRun:
@@ -188,8 +191,7 @@ class LiveRuns:
         if live is None:
             live = await (self.load(run_id) if run_id else self.load_current(namespace, workflow_id))
         if live is None or live.run.workflow_id != workflow_id or live.run.namespace != namespace:
-            which = f"workflow_id: {workflow_id}" + (f", run_id: {run_id}" if run_id else "")
-            raise not_found(f"workflow not found for {which}, namespace: {namespace}")
+            raise _missing(namespace, workflow_id, run_id)
         return live
 
     async def load_current(self, namespace: str, workflow_id: str) -> LiveRun | None:
@@ -254,3 +256,10 @@ class LiveRuns:
             await asyncio.gather(self._loader, return_exceptions=True)
         for loading in self._loading.values():
             loading.cancel()
+
+
+def _missing(namespace: str, workflow_id: str, run_id: str) -> RpcError:
+    """Of what is not found, as its caller knows it: the mark on the namespace is ours."""
+    kind, name = _KINDS.get(namespace[-1:], ("workflow", "workflow_id"))
+    which = f"{name}: {workflow_id}" + (f", run_id: {run_id}" if run_id else "")
+    return not_found(f"{kind} not found for {which}, namespace: {namespace.rstrip(STANDALONE_MARK + OPERATION_MARK)}")
