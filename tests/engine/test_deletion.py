@@ -7,15 +7,21 @@ from collections.abc import AsyncGenerator
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.nexus.v1 import EndpointSpec
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 from temporalio.api.workflowservice.v1 import (
+    CountNexusOperationExecutionsRequest,
     CountWorkflowExecutionsRequest,
     DeleteWorkflowExecutionRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     ListNamespacesRequest,
     RegisterNamespaceRequest,
+    StartActivityExecutionRequest,
+    StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
+    TerminateActivityExecutionRequest,
+    TerminateNexusOperationExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UpdateNamespaceRequest,
 )
@@ -191,6 +197,30 @@ async def test_a_shorter_retention_holds_at_once(engine: Engine, service: Fronte
     await service.update_namespace(request)
     await swept(engine)
     assert await count(service) == 0
+
+
+async def test_what_has_no_workflow_goes_as_workflows_do(engine: Engine, service: Frontend, clock: ManualClock) -> None:
+    spec = EndpointSpec(name="desk")
+    spec.target.worker.namespace, spec.target.worker.task_queue = "default", "desks"
+    await engine.endpoints.create(spec)
+    for name in ("ended", "open"):
+        activity = StartActivityExecutionRequest(namespace="orders", activity_id=name, start_to_close_timeout=Duration(seconds=9))
+        activity.activity_type.name = activity.task_queue.name = "charge"
+        await service.start_activity_execution(activity)
+        operation = StartNexusOperationExecutionRequest(
+            namespace="orders", operation_id=name, endpoint="desk", service="Desk", operation="do"
+        )
+        await service.start_nexus_operation_execution(operation)
+    await service.terminate_activity_execution(TerminateActivityExecutionRequest(namespace="orders", activity_id="ended"))
+    await service.terminate_nexus_operation_execution(TerminateNexusOperationExecutionRequest(namespace="orders", operation_id="ended"))
+    assert rows(engine)["runs"] == 4
+    await clock.advance(HOUR + 120)
+    await swept(engine)
+    counted = await service.count_nexus_operation_executions(CountNexusOperationExecutionsRequest(namespace="orders"))
+    assert (rows(engine)["runs"], counted.count) == (2, 1)
+    await service.delete_namespace(DeleteNamespaceRequest(namespace="orders"))
+    await swept(engine)
+    assert set(rows(engine).values()) == {0}
 
 
 async def test_a_deleted_namespace_goes_with_everything_in_it(engine: Engine, service: Frontend) -> None:

@@ -62,7 +62,7 @@ class UpdateWithStart:
                 _refuse(_UPDATE, aborted(error.message) if watch.closed else error)
             response = ExecuteMultiOperationResponse()
             response.responses.add().start_workflow.CopyFrom(reply)
-            response.responses.add().update_workflow.CopyFrom(self._updates.reply(watch, progress))
+            response.responses.add().update_workflow.CopyFrom(self._updates.reply(update, watch, progress))
             return response
 
     def _operations(self, request: ExecuteMultiOperationRequest) -> tuple[StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest]:

@@ -103,12 +103,7 @@ class Updates:
         execution = request.workflow_execution
         live = await self._runs.find(request.namespace, execution.workflow_id, execution.run_id)
         watch = await self.ask(live, request)
-        response = self.reply(watch, await self.wait(watch))
-        if request.request.links:
-            link = link_of(live.run, request.request)
-            if link is not None:
-                response.link.CopyFrom(link)
-        return response
+        return self.reply(request, watch, await self.wait(watch))
 
     def prepare(self, request: UpdateWorkflowExecutionRequest) -> None:
         """Checks a request and fills in what it may leave out.
@@ -153,9 +148,13 @@ class Updates:
         progress = await self.wait(watch)
         return PollWorkflowExecutionUpdateResponse(outcome=progress.outcome, stage=progress.stage, update_ref=_ref(watch))
 
-    def reply(self, watch: Watch, progress: Progress) -> UpdateWorkflowExecutionResponse:
-        """What a caller of UpdateWorkflowExecution is told."""
-        return UpdateWorkflowExecutionResponse(update_ref=_ref(watch), outcome=progress.outcome, stage=progress.stage)
+    def reply(self, request: UpdateWorkflowExecutionRequest, watch: Watch, progress: Progress) -> UpdateWorkflowExecutionResponse:
+        """What a caller of UpdateWorkflowExecution is told; one that says from where it comes, also where that is recorded."""
+        response = UpdateWorkflowExecutionResponse(update_ref=_ref(watch), outcome=progress.outcome, stage=progress.stage)
+        link = link_of(watch.live.run, request.request) if request.request.links else None
+        if link is not None:
+            response.link.CopyFrom(link)
+        return response
 
     # Waiting.
 
