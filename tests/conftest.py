@@ -1,4 +1,4 @@
-"""What holds for every test: how Hypothesis looks for examples.
+"""What holds for every test: how Hypothesis looks for examples, and that Ctrl-C can be tried.
 
 Time decides nothing: neither how long an example takes, nor how long it takes to make one. Where `CI` is set the examples follow from
 the code alone, so that the same tree gives the same answer twice; elsewhere each run looks at others.
@@ -7,6 +7,7 @@ the code alone, so that the same tree gives the same answer twice; elsewhere eac
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -20,3 +21,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("perdure")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background, and all its children with it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
