@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from perdure.storage.contract import Transaction
 
-QUICK_SECONDS = 0.000_5
-"""For so long the loop may stand still: a few calls of Python code into the engine take as long."""
-WARY_GROUPS = 50
+QUICK_SECONDS = 0.001
+"""For so long the loop may stand still: one workflow that runs from start to end keeps it as long."""
+WARY_GROUPS = 20
 """So many quick groups have to follow one that was not (and the opening) before the loop writes again."""
 STEADY = 3
 """What a run gains by each transaction that follows one of its own, at most, and a change of runs costs two of: one run after the other,
