@@ -48,7 +48,7 @@ ATTEMPTS_MAX: Final = 5
 """How often a change is made anew because somebody else changed the namespace."""
 
 _FIELD: Final = re.compile(r"([A-Za-z]+?)(\d\d)")
-_NAME: Final = re.compile(r"[A-Za-z][\w\-]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w\-]*")
 
 
 class Namespace(NamedTuple):
@@ -355,7 +355,7 @@ def _attribute_complaint(attribute: str, kind: int) -> str:
     if attribute in RESERVED or attribute.startswith(RESERVED_PREFIX):
         return f"Search attribute {attribute} is reserved by system."
     if not _NAME.fullmatch(attribute) or limits.too_long(attribute):
-        return f"Search attribute {attribute!r} has no valid name: letters, digits, _ and -, beginning with a letter."
+        return f"Search attribute {attribute!r} has no valid name: letters, digits, _ and -, beginning with a letter or digit."
     if kind not in TYPE_NAMES.values():
         return f"Unknown search attribute type: {kind}."
     return ""

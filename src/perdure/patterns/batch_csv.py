@@ -14,7 +14,6 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -22,6 +21,8 @@ RECORD_BYTES_MAX = 131_072
 """The longest record; the csv module's own limit for a field is the same. A longer one is reported, not read."""
 
 _BOM = b"\xef\xbb\xbf"
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*')
+"""A quoted field up to its closing quote, or to the end. (Possessive quantifiers for the whole line are wrong in Python before 3.11.5.)"""
 _KEPT_OF_BROKEN = 1_000  # bytes of a broken record that are kept for the report
 _FOREIGN = {
     b"\xff\xfe": "is UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
@@ -225,13 +226,13 @@ def _scan_odd(file: BinaryIO, offset: int, line: bytes, source: CsvFile) -> Raw:
 
 def _joined(file: BinaryIO, line: bytes, source: CsvFile) -> bytes | None:
     """The line with those that its open quote takes in; None when they make no record."""
-    opens = _opens(source.delimiter)
-    if not opens.match(line):
+    mark = source.delimiter.encode()
+    if not _ends_open(line, mark):
         return line
     parts, size = [line], len(line)
     while (line := file.readline(RECORD_BYTES_MAX)) and (size := size + len(line)) <= RECORD_BYTES_MAX:
         parts.append(line)
-        if not opens.match(b'"' + line):
+        if not _ends_open(b'"' + line, mark):
             data = b"".join(parts)
             return data if not source.columns or _fields(data, source).problem is None else None
     return None
@@ -243,12 +244,17 @@ def _end_of_line(file: BinaryIO) -> int:
     return file.tell()
 
 
-@lru_cache(maxsize=16)
-def _opens(delimiter: str) -> re.Pattern[bytes]:
-    """Matches a line that ends inside a quoted field. Possessive throughout: linear, whatever stands in the line."""
-    mark = re.escape(delimiter.encode())
-    quoted = rb'"[^"]*+(?:""[^"]*+)*+'
-    return re.compile(rb"(?:(?:" + quoted + rb'"|(?!"))[^' + mark + rb"]*+" + mark + rb")*+" + quoted + rb"\Z")
+def _ends_open(line: bytes, mark: bytes) -> bool:
+    """Whether a line ends inside a quoted field."""
+    place = 0
+    while True:
+        if line.startswith(b'"', place):
+            place = _QUOTED.match(line, place).end()  # type: ignore[union-attr]  # it begins so
+            if place == len(line):
+                return True
+        place = line.find(mark, place) + 1
+        if not place:
+            return False
 
 
 def read_range(source: CsvFile, start: int, end: int) -> Iterator[Raw]:
