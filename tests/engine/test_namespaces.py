@@ -230,6 +230,13 @@ async def test_an_attribute_is_usable_at_once(service: Frontend) -> None:
     assert info.search_attributes.indexed_fields["Customer"].metadata["type"] == b"Keyword"
 
 
+@pytest.mark.parametrize("name", ["1st_Keyword", "0307a3e9-89d1_text"])
+async def test_names_that_an_attribute_may_have(service: Frontend, name: str) -> None:
+    await add(service, **{name: T.INDEXED_VALUE_TYPE_KEYWORD})
+    names = (await service.list_search_attributes(ListSearchAttributesRequest(namespace="default"))).custom_attributes
+    assert list(names) == [name]
+
+
 async def test_attributes_belong_to_a_namespace(service: Frontend) -> None:
     await register(service)
     await add(service, "orders", Customer=T.INDEXED_VALUE_TYPE_KEYWORD)
@@ -263,7 +270,7 @@ async def test_a_namespace_has_so_many_of_a_type(service: Frontend) -> None:
     assert sorted(names) == ["Count0", "Count2", "Count3"]
 
 
-@pytest.mark.parametrize("name", ["WorkflowId", "TemporalMine", "BuildIds", "1st", "a b", ""])
+@pytest.mark.parametrize("name", ["WorkflowId", "TemporalMine", "BuildIds", "-st", "a b", ""])
 async def test_names_that_no_attribute_may_have(service: Frontend, name: str) -> None:
     with pytest.raises(RpcError, match="INVALID_ARGUMENT"):
         await add(service, **{name: T.INDEXED_VALUE_TYPE_KEYWORD})
