@@ -104,7 +104,7 @@ class Engine:
         self.queries = Queries(clock, self.runs, self.transactions, self.matching, self.placing)
         self.nexus_tasks = NexusTasks(clock, self.matching, self.deployments)
         self._standalone = standalone = Standalone(self.runs, self.transactions, self.history, clock)
-        self.standalone = StandaloneActivities(self.runs, self.transactions, standalone)
+        self.standalone_activities = StandaloneActivities(self.runs, self.transactions, standalone)
         self.resets = Resets(self.runs, self.transactions, self.history)
         self.starts = Starts(self.runs, self.transactions, self.matching, clock, self.namespaces)
         self.updates = Updates(clock, self.runs, self.transactions, self.history)

@@ -1,8 +1,9 @@
 """What a storage keeps, and what the engine may rely on.
 
-A storage is a plain object whose methods may block. The engine calls `commit` from one thread only, its writer, and
-the reads from others; `open` and `close` are called while nothing else is. A storage that never waits (`blocking` is
-False, as in memory) is called from the event loop itself.
+A storage is a plain object whose methods may block. The engine commits one group at a time: by `commit` from its writer's
+thread, by `commit_at_once` from the event loop while that thread has nothing; it reads from other threads meanwhile. `open` and
+`close` are called while nothing else is. A storage that never waits (`blocking` is False, as in memory) is called from the event
+loop alone.
 
 What is kept of a run: its history in batches of serialised events, one small row that each transaction rewrites, one
 row for each pending activity, one for each buffered event, and one that lists show. Nothing in proportion to the pending

@@ -150,5 +150,5 @@ class ActivityCalls(Calls):
             live = await self._find(request.namespace, request.workflow_id, request.run_id)
         else:
             self._namespace(request.namespace)
-            live = await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
+            live = await self.engine.standalone_activities.find(request.namespace, request.activity_id, request.run_id)
         return await self._with_room(live) if is_crowded(live) else live

@@ -112,4 +112,4 @@ class ActivityControlCalls(Calls):
         if request.workflow_id:
             return await self._find(request.namespace, request.workflow_id, request.run_id)
         self._namespace(request.namespace)
-        return await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
+        return await self.engine.standalone_activities.find(request.namespace, request.activity_id, request.run_id)

@@ -41,19 +41,19 @@ class StandaloneActivityCalls(Calls):
     async def start_activity_execution(self, request: StartActivityExecutionRequest) -> StartActivityExecutionResponse:
         """Starts an activity; durable when it returns."""
         self._namespace_for_starts(request.namespace)
-        return await self.engine.standalone.start(request)
+        return await self.engine.standalone_activities.start(request)
 
     @rpc
     async def describe_activity_execution(self, request: DescribeActivityExecutionRequest) -> DescribeActivityExecutionResponse:
         """An activity's state."""
         self._namespace(request.namespace)
-        return await self.engine.standalone.describe(request)
+        return await self.engine.standalone_activities.describe(request)
 
     @rpc
     async def poll_activity_execution(self, request: PollActivityExecutionRequest) -> PollActivityExecutionResponse:
         """Waits for what comes of an activity."""
         self._namespace(request.namespace)
-        return await self.engine.standalone.poll(request)
+        return await self.engine.standalone_activities.poll(request)
 
     @rpc
     async def request_cancel_activity_execution(
@@ -61,7 +61,7 @@ class StandaloneActivityCalls(Calls):
     ) -> RequestCancelActivityExecutionResponse:
         """Asks an activity to stop."""
         self._namespace(request.namespace)
-        live = await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
+        live = await self.engine.standalone_activities.find(request.namespace, request.activity_id, request.run_id)
         await self.engine.transactions.run(live, request)
         return RequestCancelActivityExecutionResponse()
 
@@ -69,7 +69,7 @@ class StandaloneActivityCalls(Calls):
     async def terminate_activity_execution(self, request: TerminateActivityExecutionRequest) -> TerminateActivityExecutionResponse:
         """Ends an activity at once."""
         self._namespace(request.namespace)
-        live = await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
+        live = await self.engine.standalone_activities.find(request.namespace, request.activity_id, request.run_id)
         await self.engine.transactions.run(live, request)
         return TerminateActivityExecutionResponse()
 
@@ -77,7 +77,7 @@ class StandaloneActivityCalls(Calls):
     async def delete_activity_execution(self, request: DeleteActivityExecutionRequest) -> DeleteActivityExecutionResponse:
         """Deletes an activity, ending it first if it is open."""
         self._namespace(request.namespace)
-        live = await self.engine.standalone.find(request.namespace, request.activity_id, request.run_id)
+        live = await self.engine.standalone_activities.find(request.namespace, request.activity_id, request.run_id)
         await self.engine.deletions.delete(live)
         return DeleteActivityExecutionResponse()
 

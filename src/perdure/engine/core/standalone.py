@@ -29,7 +29,8 @@ from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.standalone_ids import Found, judge
-from perdure.engine.core.start import bounded, drop_nulls, metadata_complaint
+from perdure.engine.core.standalone_runs import has_long_texts, started_event, write_cancel_requested
+from perdure.engine.core.start import bounded, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
@@ -126,23 +127,9 @@ def start_standalone(namespace: str, request: StartActivityExecutionRequest, env
 
 
 def _write_started(tx: Transaction, request: StartActivityExecutionRequest) -> None:
-    event = tx.event(codes.WORKFLOW_STARTED)
-    a = event.workflow_execution_started_event_attributes
-    a.workflow_id = request.activity_id
-    a.workflow_type.name = request.activity_type.name
-    a.task_queue.name = request.task_queue.name
-    a.task_queue.kind = codes.NORMAL_QUEUE
-    a.original_execution_run_id = a.first_execution_run_id = tx.run.run_id
-    a.attempt = 1
-    a.identity = request.identity
+    event = started_event(tx, request, request.activity_id, request.activity_type.name, request.task_queue.name)
     if request.HasField("start_delay"):
-        set_ns(a.first_workflow_task_backoff, bounded(request.start_delay))
-    if request.HasField("search_attributes"):
-        a.search_attributes.CopyFrom(request.search_attributes)
-        drop_nulls(a.search_attributes.indexed_fields)
-    if request.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(request.user_metadata)
-    event.links.extend(request.links)
+        set_ns(event.workflow_execution_started_event_attributes.first_workflow_task_backoff, bounded(request.start_delay))
     tx.append(event)
 
 
@@ -152,17 +139,12 @@ def request_cancel(run: Run, request: RequestCancelActivityExecutionRequest, env
     Raises:
         RpcError: NotFound if it has ended; InvalidArgument for texts that are too long.
     """
-    _check_texts(request)
-    if run.closed:
-        raise not_found("activity execution already completed")
+    _check_ending(run, request)
     tx = Transaction(run, env)
     tx.outcome.reply = RequestCancelActivityExecutionResponse()
     if run.cancel_requested:
         return tx.close()
-    event = tx.event(codes.WORKFLOW_CANCEL_REQUESTED)
-    event.workflow_execution_cancel_requested_event_attributes.cause = request.reason
-    event.workflow_execution_cancel_requested_event_attributes.identity = request.identity
-    tx.append(event)
+    write_cancel_requested(tx, request)
     for a in list(run.activities.values()):
         if a.state != codes.STARTED:
             activities.cancel(tx, a, None, request.identity)
@@ -175,15 +157,15 @@ def request_terminate(run: Run, request: TerminateActivityExecutionRequest, env:
     Raises:
         RpcError: NotFound if it has ended; InvalidArgument for texts that are too long.
     """
-    _check_texts(request)
-    if run.closed:
-        raise not_found("activity execution already completed")
+    _check_ending(run, request)
     tx = Transaction(run, env)
     tx.outcome.reply = TerminateActivityExecutionResponse()
     terminate(tx, request.reason, None, request.identity)
     return settle(tx)
 
 
-def _check_texts(request: RequestCancelActivityExecutionRequest | TerminateActivityExecutionRequest) -> None:
-    if any(limits.too_long(text) for text in (request.request_id, request.identity, request.reason)):
+def _check_ending(run: Run, request: RequestCancelActivityExecutionRequest | TerminateActivityExecutionRequest) -> None:
+    if has_long_texts(request):
         raise invalid_argument("RequestId, Identity or Reason length exceeds limit.")
+    if run.closed:
+        raise not_found("activity execution already completed")

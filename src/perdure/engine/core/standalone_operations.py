@@ -32,7 +32,8 @@ from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.standalone_ids import Found, judge
-from perdure.engine.core.start import bounded, drop_nulls, metadata_complaint
+from perdure.engine.core.standalone_runs import has_long_texts, started_event, write_cancel_requested
+from perdure.engine.core.start import bounded, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
@@ -128,24 +129,12 @@ def start_operation(namespace: str, request: StartNexusOperationExecutionRequest
 
 
 def _write_started(tx: Transaction, request: StartNexusOperationExecutionRequest) -> None:
-    event = tx.event(codes.WORKFLOW_STARTED)
+    event = started_event(tx, request, request.operation_id, request.operation, request.endpoint)
     a = event.workflow_execution_started_event_attributes
-    a.workflow_id = request.operation_id
-    a.workflow_type.name = request.operation
-    a.task_queue.name = request.endpoint
-    a.task_queue.kind = codes.NORMAL_QUEUE
-    a.original_execution_run_id = a.first_execution_run_id = tx.run.run_id
-    a.attempt = 1
-    a.identity = request.identity
     a.completion_callbacks.extend(request.completion_callbacks)
-    a.search_attributes.CopyFrom(request.search_attributes)
-    drop_nulls(a.search_attributes.indexed_fields)
     service = a.search_attributes.indexed_fields[SERVICE]
     service.metadata["encoding"], service.metadata["type"] = b"json/plain", b"Keyword"
     service.data = json.dumps(request.service).encode()
-    if request.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(request.user_metadata)
-    event.links.extend(request.links)
     tx.append(event)
 
 
@@ -191,10 +180,7 @@ def request_cancel(run: Run, request: RequestCancelNexusOperationExecutionReques
     tx.outcome.reply = RequestCancelNexusOperationExecutionResponse()
     if run.cancel_requested:
         return tx.close()
-    event = tx.event(codes.WORKFLOW_CANCEL_REQUESTED)
-    event.workflow_execution_cancel_requested_event_attributes.cause = request.reason
-    event.workflow_execution_cancel_requested_event_attributes.identity = request.identity
-    tx.append(event)
+    write_cancel_requested(tx, request)
     event = tx.event(codes.OPERATION_CANCEL_REQUESTED)
     event.nexus_operation_cancel_requested_event_attributes.scheduled_event_id = SCHEDULED
     tx.append(event)
@@ -215,7 +201,7 @@ def request_terminate(run: Run, request: TerminateNexusOperationExecutionRequest
 
 
 def _check_ending(run: Run, request: _Ending) -> None:
-    if any(limits.too_long(text) for text in (request.request_id, request.identity, request.reason)):
+    if has_long_texts(request):
         raise invalid_argument("request_id, identity or reason exceeds length limit")
     if run.closed:
         raise not_found("nexus operation execution already completed")

@@ -19,7 +19,7 @@ from temporalio.api.enums.v1 import NexusOperationCancellationState, PendingNexu
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import Link as NexusLink
 from temporalio.api.nexus.v1 import StartOperationResponse
-from temporalio.api.workflow.v1 import PendingNexusOperationInfo
+from temporalio.api.workflow.v1 import NexusOperationCancellationInfo, PendingNexusOperationInfo
 from temporalio.api.workflowservice.v1 import RespondNexusTaskFailedRequest
 
 from perdure.engine.back_pressure import is_crowded, make_room
@@ -222,27 +222,24 @@ class Operations:
         """Adds what is known of attempts to what is shown of a run's pending operations."""
         for info in pending:
             call = self._calls.get((run.run_id, info.scheduled_event_id))
-            if call is not None:
-                info.attempt = call.attempt
-                if call.next_time:
-                    info.state = PendingNexusOperationState.PENDING_NEXUS_OPERATION_STATE_BACKING_OFF
-                    set_ns(info.next_attempt_schedule_time, call.next_time)
-                if call.last_time:
-                    set_ns(info.last_attempt_complete_time, call.last_time)
-                if call.failure is not None:
-                    info.last_attempt_failure.CopyFrom(call.failure)
+            if call is not None and _show_attempts(call, info):
+                info.state = PendingNexusOperationState.PENDING_NEXUS_OPERATION_STATE_BACKING_OFF
             op = None if run.operations is None else run.operations.get(info.scheduled_event_id)
             call = None if op is None else self._calls.get((run.run_id, op.cancel_event_id))
-            if call is not None:
-                cancel = info.cancellation_info
-                cancel.attempt = call.attempt
-                if call.next_time:
-                    cancel.state = NexusOperationCancellationState.NEXUS_OPERATION_CANCELLATION_STATE_BACKING_OFF
-                    set_ns(cancel.next_attempt_schedule_time, call.next_time)
-                if call.last_time:
-                    set_ns(cancel.last_attempt_complete_time, call.last_time)
-                if call.failure is not None:
-                    cancel.last_attempt_failure.CopyFrom(call.failure)
+            if call is not None and _show_attempts(call, info.cancellation_info):
+                info.cancellation_info.state = NexusOperationCancellationState.NEXUS_OPERATION_CANCELLATION_STATE_BACKING_OFF
+
+
+def _show_attempts(call: _Call, shown: PendingNexusOperationInfo | NexusOperationCancellationInfo) -> bool:
+    """Adds the attempts of a request; whether it waits for its next one."""
+    shown.attempt = call.attempt
+    if call.next_time:
+        set_ns(shown.next_attempt_schedule_time, call.next_time)
+    if call.last_time:
+        set_ns(shown.last_attempt_complete_time, call.last_time)
+    if call.failure is not None:
+        shown.last_attempt_failure.CopyFrom(call.failure)
+    return bool(call.next_time)
 
 
 def _outcome(message: OperationRequest, response: StartOperationResponse) -> OperationAnswer:
