@@ -73,7 +73,7 @@ async def serving(command: list[str]) -> AsyncIterator[tuple[str, int]]:
 
 
 def perdure_server(directory: str) -> list[str]:
-    return ["perdure", "server", "--engine", f"sqlite:///{directory}/bench.db", "--port", "0", "--http-port", "0"]
+    return [sys.executable, "-m", "perdure.cli", "server", "--engine", f"sqlite:///{directory}/bench.db", "--port", "0", "--http-port", "0"]
 
 
 def stub_server() -> list[str]:
