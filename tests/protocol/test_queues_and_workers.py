@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio import activity, workflow
@@ -20,11 +21,13 @@ from temporalio.api.workflowservice.v1 import (
     ListTaskQueuePartitionsRequest,
     ListWorkersRequest,
     RecordWorkerHeartbeatRequest,
+    SetWorkerDeploymentCurrentVersionRequest,
     UpdateTaskQueueConfigRequest,
 )
 from temporalio.client import Client
-from temporalio.common import Priority
+from temporalio.common import Priority, VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import WorkerDeploymentConfig
 from tests.protocol.conftest import Workers
 
 ACTIVITY, WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -178,11 +181,22 @@ async def test_workers_are_listed_counted_and_described(client: Client) -> None:
         assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
-async def test_a_worker_says_how_fast_its_queue_may_be(client: Client, worker: Workers) -> None:
-    async with worker([Nothing], [nothing], disable_eager_activity_execution=True, max_task_queue_activities_per_second=4) as running:
+@pytest.mark.parametrize("versioned", [False, True], ids=["", "worker of a deployment's version"])
+async def test_a_worker_says_how_fast_its_queue_may_be(client: Client, worker: Workers, versioned: bool) -> None:
+    options: dict[str, Any] = {"disable_eager_activity_execution": True, "max_task_queue_activities_per_second": 4}
+    if versioned:
+        options["deployment_config"] = WorkerDeploymentConfig(
+            WorkerDeploymentVersion("d", "1"), use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE
+        )
+    async with worker([Nothing], [nothing], **options) as running:
         while not (shown := await described(client, running.task_queue, task_queue_type=ACTIVITY)).pollers:
             pass
         assert shown.pollers[0].rate_per_second == 4
+        if versioned:
+            current = SetWorkerDeploymentCurrentVersionRequest(
+                namespace="default", deployment_name="d", build_id="1", allow_no_pollers=True
+            )
+            await client.workflow_service.set_worker_deployment_current_version(current)
         begun = time.monotonic()
         handles = [await client.start_workflow(Nothing.run, id=str(uuid.uuid4()), task_queue=running.task_queue) for _ in range(8)]
         for handle in handles:

@@ -116,7 +116,7 @@ async def test_who_has_had_enough_is_called_when_the_next_is_due() -> None:
         pass
     called: list[int] = []
     for _ in range(3):
-        limit.wait(clock, lambda: called.append(clock.now()))
+        limit.wait(clock, queue, lambda queue: called.append(clock.now()))  # type: ignore[arg-type]
     begun = clock.now()
     await clock.advance(0.124)
     assert not called

@@ -8,6 +8,7 @@ import pytest
 
 from perdure.engine import matching as module
 from perdure.engine.back_pressure import START_WAIT_SECONDS, make_way
+from perdure.engine.backlog import PLAIN
 from perdure.engine.core import TaskKind
 from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
 from perdure.engine.poller import Poller
@@ -171,7 +172,10 @@ async def test_a_backlog_beyond_the_bound_is_read_from_the_storage(monkeypatch: 
 
     def read(queue: TaskQueue) -> None:
         left = [task for task in stored if task.run_id not in taken]
-        f.matching.refill(queue, [(task, None) for task in left[:8]], None if len(left) <= 8 else "there is more")
+        assert queue.remainder is not None
+        queue.remainder.begin()
+        queue.remainder.has_read(PLAIN, None if len(left) <= 8 else "there is more")
+        f.matching.refill(queue, [(task, None) for task in left[:8]])
 
     f.on_read = read
     for task in stored:

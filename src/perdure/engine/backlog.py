@@ -4,16 +4,16 @@ A queue keeps its ready tasks in a plain deque until a task with a priority come
 what the deque can. Within one priority key, each fairness key gets turns in proportion to its weight: a task's turn comes 1/weight
 after the turn of the one before it of the same fairness key, and never before what has been taken already.
 
-The rule a newcomer would get wrong: what stands in the storage because memory was full keeps its priority key (`stored_tasks`), and has
-lost its turn among fairness keys.
+The rule a newcomer would get wrong: turns are not stored. What stands in the storage because memory was full is read in proportion to
+the weights of its fairness keys (`remainder`), and gets its turns here.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from temporalio.api.common.v1 import Priority
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from perdure.engine.matching import ReadyTask
 
 DEFAULT_KEY = 3
+LEVELS: Final = range(1, 6)
+"""Priority keys."""
 WEIGHT_MIN, WEIGHT_MAX = 0.001, 1000.0
 
 
@@ -32,9 +34,13 @@ class Urgency(NamedTuple):
     weight: float = 1.0
 
 
+PLAIN: Final = Urgency()
+"""Of a task without a priority."""
+
+
 def urgency(workflow: Priority, task: Priority) -> Urgency:
     """Of a task with a priority of its own, which goes before its workflow's field by field."""
-    key = task.priority_key or workflow.priority_key or DEFAULT_KEY
+    key = min(max(task.priority_key or workflow.priority_key or DEFAULT_KEY, LEVELS[0]), LEVELS[-1])
     weight = task.fairness_weight or workflow.fairness_weight or 1.0
     return Urgency(key, task.fairness_key or workflow.fairness_key, min(max(weight, WEIGHT_MIN), WEIGHT_MAX))
 
@@ -76,6 +82,11 @@ class Backlog:
         entries = [(key, turn, count, task) for (key, _), lane in self._lanes.items() for turn, count, task in lane.entries]
         yield from (entry[3] for entry in sorted(entries, key=lambda entry: entry[:3]))
 
+    def of_lane(self, key: int, fairness_key: str) -> int:
+        """How many of a priority key and a fairness key there are."""
+        lane = self._lanes.get((key, fairness_key))
+        return 0 if lane is None else len(lane.entries)
+
     def add(self, task: ReadyTask, urgency: Urgency) -> None:
         """Takes a task in at its place."""
         key, fairness_key, weight = urgency
@@ -93,7 +104,7 @@ class Backlog:
 
     def append(self, task: ReadyTask) -> None:
         """Takes in a task that has no priority."""
-        self.add(task, Urgency())
+        self.add(task, PLAIN)
 
     def extend(self, tasks: Iterable[ReadyTask]) -> None:
         """Takes in several that have none."""
@@ -145,11 +156,15 @@ class Backlog:
         return task
 
 
-def put(ready: deque[ReadyTask] | Backlog, task: ReadyTask, urgency: Urgency | None) -> deque[ReadyTask] | Backlog:
-    """The ready tasks of a queue, with one more."""
+def put(
+    ready: deque[ReadyTask] | Backlog, task: ReadyTask, urgency: Urgency | None, weights: Mapping[str, float]
+) -> deque[ReadyTask] | Backlog:
+    """The ready tasks of a queue, with one more; `weights` of fairness keys go before the task's own."""
     if urgency is None:
         ready.append(task)
         return ready
+    if weights:
+        urgency = urgency._replace(weight=weights.get(urgency.fairness_key, urgency.weight))
     backlog = ready if isinstance(ready, Backlog) else Backlog(ready)
     backlog.add(task, urgency)
     return backlog

@@ -249,6 +249,7 @@ class Dispatch:
 
     def _start(self, live: LiveRun, queue: TaskQueue, task: ReadyTask, poller: Poller) -> None:
         if poller.future.done():
+            poller.release()  # of what it was charged
             queue.ready.appendleft(task)
             self.matching.pump(queue)
             return

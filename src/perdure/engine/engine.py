@@ -95,8 +95,7 @@ class Engine:
         environment.matching = self.matching
         self.placing = Placing(self.deployments, self.matching)
         overflow.connect(self.matching, self.placing)
-        self.queue_configs = TaskQueueConfigs(self.records, self.matching, clock)
-        self.placing.weights = self.queue_configs.weights
+        self.queue_configs = TaskQueueConfigs(self.records, self.matching)
         self.workers = Workers(clock)
         self.rerouting = Rerouting(self.placing, self.matching, self.runs, self.background)
         self.timers = TimerQueue(clock, self.dispatch.fire, lambda until, limit: self.reader.read(storage.due_runs, until, limit))

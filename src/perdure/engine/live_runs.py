@@ -249,6 +249,10 @@ class LiveRuns:
         found = await self._reader.read(lambda: storage.waiting(queue, activities=activities, after=after, limit=limit))
         return [(task, ReadyTask(run_id_text(task.run_id), task.scheduled_event_id)) for task in found]
 
+    async def waiting_queues(self) -> list[tuple[str, bool]]:
+        """Each queue on which a task waits, as the storage has it, and whether it is activities."""
+        return await self._reader.read(self._reader.storage.waiting_queues)
+
     async def close(self) -> None:
         """Forgets everything."""
         if self._loader is not None:

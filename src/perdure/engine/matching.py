@@ -17,13 +17,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from perdure.engine.backlog import DEFAULT_KEY, Backlog, Urgency, put
+from perdure.engine.backlog import PLAIN, Backlog, Urgency, put
 from perdure.engine.core import TaskKind
 from perdure.engine.poller import Poller
+from perdure.engine.queue_settings import QueueSettings
 from perdure.engine.rate_limits import FairLimit, RateLimit
+from perdure.engine.remainder import Remainder, goes_first
 from perdure.engine.unpolled import note_unpolled
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
@@ -32,7 +34,7 @@ from perdure.model.patience import wait_seconds
 logger = logging.getLogger("perdure.engine")
 
 READY_TASKS_MAX = 10_000
-"""Ready tasks remembered for each queue; the others stay in the storage until these are taken."""
+"""Ready tasks remembered for each queue; the others stay in the storage until these are taken. As many again have room that go first."""
 CROWDED_TASKS = 500
 """Ready tasks from which on starts wait for the workers, as long as those poll: a backlog that memory does not hold costs each of its
 runs another reading. Half of it lets them go on."""
@@ -71,20 +73,19 @@ class TaskQueue:
         "_expiry",
         "_matching",
         "crowd",
-        "cursor",
         "key",
         "last_poll",
         "limit",
-        "missed",
         "normal_name",
         "orphans",
-        "overflowed",
         "pollers",
         "pumping",
         "reading",
         "ready",
+        "remainder",
         "seen",
         "warned",
+        "weights",
     )  # fmt: skip
 
     def __init__(self, matching: Matching, key: QueueKey) -> None:
@@ -93,12 +94,9 @@ class TaskQueue:
         self.ready: deque[ReadyTask] | Backlog = deque()
         self.limit: RateLimit | FairLimit | None = None
         self.orphans: deque[Any] = deque()
-        self.overflowed = False
-        """Tasks of this queue stand in the storage that `ready` does not name."""
-        self.missed = False
-        """Such a task has come since the storage was last read from the beginning."""
-        self.cursor: Any = None
-        """How far the storage has been read, as its reader says it."""
+        self.weights: Mapping[str, float] = {}  # of fairness keys, where an operator has set them
+        self.remainder: Remainder | None = None
+        """What stands in the storage of this queue that `ready` does not name."""
         self.reading = False
         self.pumping = False
         self.crowd: list[asyncio.Future[bool]] = []
@@ -157,19 +155,23 @@ class TaskQueue:
 
     def add_ready(self, task: ReadyTask, urgency: Urgency | None = None) -> None:
         """A task waits here."""
-        first = urgency is not None and urgency.key < DEFAULT_KEY  # before those in the storage, or the first of them
-        if len(self.ready) >= READY_TASKS_MAX or (self.overflowed and not first):
-            self.overflowed = self.missed = True
-            self.cursor = None if first else self.cursor
+        full = self.remainder is not None or len(self.ready) >= READY_TASKS_MAX
+        if full and (len(self.ready) >= 2 * READY_TASKS_MAX or not goes_first(urgency, self.ready, self.remainder)):
+            self.leave_in_storage(urgency or PLAIN)
         elif urgency is None:
             self.ready.append(task)
         else:
-            self.ready = put(self.ready, task, urgency)
+            self.ready = put(self.ready, task, urgency, self.weights)
         self._matching.pump(self)
+
+    def leave_in_storage(self, lane: Urgency) -> None:
+        """A task of this lane is not held in memory."""
+        self.remainder = self.remainder or Remainder()
+        self.remainder.note(lane)
 
     def is_crowded(self) -> bool:
         """Whether workers that are there have fallen behind what is started."""
-        behind = len(self.ready) >= CROWDED_TASKS or self.overflowed
+        behind = len(self.ready) >= CROWDED_TASKS or self.remainder is not None
         return behind and self.last_poll > self._matching.clock.now() - CROWDED_SILENCE_SECONDS * _SECOND
 
     def disperse(self) -> None:
@@ -225,7 +227,7 @@ class Matching:
         self._read_overflow = read_overflow
         self._queues: tuple[dict[tuple[str, str], TaskQueue], ...] = tuple({} for _ in range(max(TaskKind) + 1))
         """By kind, namespace and name. (Not by `QueueKey`: the hash of an enum's member is a call to Python code.)"""
-        self.limits: dict[QueueKey, RateLimit | FairLimit] = {}
+        self.settings = QueueSettings(clock)
         self.closed = False
         self._ended: dict[str, None] = {}
         """Keys of workers that have said good-bye, the oldest first: what they had under way may arrive after that."""
@@ -236,8 +238,7 @@ class Matching:
         queue = self._queues[kind].get((namespace, name))
         if queue is None:
             queue = self._queues[kind][namespace, name] = TaskQueue(self, key)
-            if self.limits:
-                queue.limit = self.limits.get(key)
+            self.settings.apply(queue)
         return queue
 
     def find(self, key: QueueKey) -> TaskQueue | None:
@@ -280,7 +281,7 @@ class Matching:
         if not self._adopted(queue, poller):
             queue.pollers.append(poller)
             queue.arm_expiry()
-            if queue.ready or queue.overflowed:
+            if queue.ready or queue.remainder is not None:
                 self.pump(queue)
         try:
             # The queue's one timer ends polls in the order in which they came: the shorter ones end by themselves.
@@ -307,11 +308,14 @@ class Matching:
         Tasks that wait already come first: while there are any, nothing is reserved.
         """
         queue = self._queues[kind].get((namespace, name))
-        if queue is None or queue.ready or queue.overflowed or queue.reading:
+        if queue is None or queue.ready or queue.remainder is not None or queue.reading:
             return None
-        if queue.limit is not None and not (queue.has_poller() and queue.limit.take(self.clock.now())):
+        if queue.limit is None:
+            return queue.take_poller()
+        if not queue.has_poller() or not queue.limit.take(self.clock.now()) or (poller := queue.take_poller()) is None:
             return None
-        return queue.take_poller()
+        poller.charged = queue.limit.taken
+        return poller
 
     def sticky_gone(self, key: QueueKey) -> bool:
         """Whether the worker of a sticky queue has to be taken for gone."""
@@ -326,35 +330,32 @@ class Matching:
         queue.pumping = True
         try:
             while queue.ready:
-                task = None
-                if queue.limit is not None and queue.has_poller() and (task := queue.limit.next(queue, self.clock.now())) is None:
-                    queue.limit.wait(self.clock, lambda: self.pump(queue))
+                limit, task = queue.limit, None
+                if limit is not None and queue.has_poller() and (task := limit.next(queue, self.clock.now())) is None:
+                    limit.wait(self.clock, queue, self.pump)
                     return
                 poller = queue.take_poller()
                 if poller is None:
                     note_unpolled(self, queue)
                     return
+                if limit is not None:
+                    poller.charged = limit.taken
                 self._start(queue, task or queue.ready.popleft(), poller)
         finally:
             queue.pumping = False
             if queue.crowd and len(queue.ready) <= CROWDED_TASKS // 2:
                 queue.disperse()
-        if queue.overflowed and not queue.reading and queue.has_poller():
+        if queue.remainder is not None and not queue.reading and queue.has_poller():
             queue.reading = True
-            queue.overflowed = False
             self._read_overflow(queue)
 
-    def refill(self, queue: TaskQueue, tasks: Iterable[tuple[ReadyTask, Urgency | None]], cursor: object) -> None:
-        """What the storage had for a queue, and how far that was; None: to the end."""
+    def refill(self, queue: TaskQueue, tasks: Iterable[tuple[ReadyTask, Urgency | None]]) -> None:
+        """What the storage had for a queue; its remainder says whether there is more."""
         queue.reading = False
         for task, urgency in tasks:
-            queue.ready = put(queue.ready, task, urgency)
-        queue.cursor = cursor
-        if cursor is not None:
-            queue.overflowed = True
-        elif queue.missed:
-            # Tasks that came while others were being read may stand before the place where reading had got to.
-            queue.overflowed, queue.missed = True, False
+            queue.ready = put(queue.ready, task, urgency, queue.weights)
+        if not queue.remainder:
+            queue.remainder = None
         self.pump(queue)
 
     def adopt(self, orphan: Any, key: QueueKey) -> None:
@@ -395,5 +396,5 @@ class Matching:
 
     def forget_if_unused(self, queue: TaskQueue) -> None:
         """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""
-        if not (queue.pollers or queue.ready or queue.orphans or queue.overflowed or queue.reading):
+        if not (queue.pollers or queue.ready or queue.orphans or queue.remainder or queue.reading):
             self._queues[queue.key.kind].pop((queue.key.namespace, queue.key.name), None)

@@ -40,11 +40,14 @@ class Overflow:
     async def _read(self, queue: TaskQueue) -> None:
         name, mark, _ = queue.key.name.partition(MARK)
         key, sticky = queue.key._replace(name=name), queue.normal_name is not None
-        read = await self._background.persist(lambda: read_tasks(self._runs, key, sticky, queue.cursor, READ_MAX))
-        tasks, cursor = read or ([], None)
+        remainder = queue.remainder
+        if remainder is None:
+            self._matching.refill(queue, [])
+            return
+        tasks = await self._background.persist(lambda: read_tasks(self._runs, key, sticky, remainder, queue.weights, READ_MAX)) or []
         if mark and tasks:
             tasks = await self._routed(queue, tasks)
-        self._matching.refill(queue, tasks, cursor)
+        self._matching.refill(queue, tasks)
 
     async def _routed(self, queue: TaskQueue, tasks: list[Stored]) -> list[Stored]:
         """Those that wait for the workers of this queue's version."""

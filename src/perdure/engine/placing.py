@@ -18,8 +18,6 @@ class Placing:
     def __init__(self, deployments: Deployments, matching: Matching) -> None:
         self.deployments = deployments
         self._matching = matching
-        self.weights: dict[QueueKey, dict[str, float]] = {}
-        """Of fairness keys, by queue, where an operator has set them."""
 
     def place(self, run: Run, kind: TaskKind, task: ReadyTask) -> None:
         """Puts a ready task on its queue; one of an activity that is no longer pending goes nowhere."""
@@ -32,8 +30,6 @@ class Placing:
             named = activity.attributes.HasField("priority") or run.start.HasField("priority")
             name, priority = activity.queue, activity.attributes.priority if named else None
         how = None if priority is None else urgency(run.start.priority, priority)
-        if how is not None and self.weights:
-            how = how._replace(weight=self.weights.get(QueueKey(kind, run.queue_namespace, name), {}).get(how.fairness_key, how.weight))
         self._matching.queue(self.key(run, kind, name)).add_ready(task, how)
 
     def key(self, run: Run, kind: TaskKind, name: str) -> QueueKey:

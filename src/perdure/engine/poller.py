@@ -7,18 +7,20 @@ and the delivery; `deliver` says whether it was still there.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from perdure.model.ids import uuid4_text
 
 if TYPE_CHECKING:
     from perdure.engine.matching import TaskQueue
+    from perdure.engine.rate_limits import RateLimit
 
 
 class Poller:
     """A poll that waits; also the reservation that the core passes through."""
 
-    __slots__ = ("_request_id", "deadline", "future", "identity", "in_process", "queue", "worker")
+    __slots__ = ("_request_id", "charged", "deadline", "future", "identity", "in_process", "queue", "worker")
 
     def __init__(
         self, queue: TaskQueue, identity: str, in_process: bool, deadline: int, future: asyncio.Future[Any], worker: str = ""
@@ -30,6 +32,8 @@ class Poller:
         self.future = future
         self.worker = worker
         """The key of the worker that polls, if it has told one."""
+        self.charged: Sequence[RateLimit] = ()
+        """The rates that have let its task through."""
         self._request_id = ""
 
     @property
@@ -41,6 +45,10 @@ class Poller:
 
     def release(self) -> None:
         """The task it was reserved for did not come to be: it waits again, before the others."""
+        if self.charged:
+            for rate in self.charged:
+                rate.give_back()
+            self.charged = ()
         self._request_id = ""  # so that no two starts have the same one
         self.queue.return_poller(self)
 

@@ -5,7 +5,7 @@ A queue that versions of a deployment poll is several in truth (`deployments`); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueStats
@@ -13,8 +13,9 @@ from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueStats
 from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.live_runs import LiveRuns
-from perdure.engine.matching import Matching, QueueKey, TaskQueue
+from perdure.engine.matching import QueueKey, TaskQueue
 from perdure.engine.rate_limits import UNLIMITED
+from perdure.engine.remainder import Remainder
 from perdure.engine.stored_tasks import read_tasks
 from perdure.engine.versioned_queues import MARK
 
@@ -22,18 +23,6 @@ SEEN_SECONDS = 300
 """Pollers of so long ago are shown."""
 COUNTED_MAX = 10_000
 """Waiting tasks counted in the storage; beyond, there are at least so many."""
-
-
-def parts(matching: Matching, key: QueueKey) -> list[TaskQueue]:
-    """The queue and those of its versions."""
-    beginning = key.name + MARK
-    return [
-        queue
-        for queue in matching.queues()
-        if queue.key.kind is key.kind
-        and queue.key.namespace == key.namespace
-        and (queue.key.name == key.name or queue.key.name.startswith(beginning))
-    ]
 
 
 def pollers(queues: Iterable[TaskQueue], now: int) -> list[PollerInfo]:
@@ -53,16 +42,16 @@ def pollers(queues: Iterable[TaskQueue], now: int) -> list[PollerInfo]:
     return sorted(found, key=lambda info: info.identity)
 
 
-async def stats(queues: Iterable[TaskQueue], runs: LiveRuns, key: QueueKey, now: int) -> TaskQueueStats:
+async def stats(queues: Sequence[TaskQueue], runs: LiveRuns, key: QueueKey, now: int) -> TaskQueueStats:
     """What waits: how much, and for how long."""
     shown = TaskQueueStats()
     oldest = now
+    stored = Remainder()
     for queue in queues:
-        waiting = len(queue.ready)
         activities = queue.key.kind is TaskKind.ACTIVITY
-        if queue.overflowed:
-            waiting = max(waiting, len((await read_tasks(runs, key, False, None, COUNTED_MAX))[0]))
-        shown.approximate_backlog_count += waiting
+        if queue.remainder is not None:
+            stored.include(queue.remainder)
+        shown.approximate_backlog_count += len(queue.ready)
         shown.rate_limiting_active = shown.rate_limiting_active or queue.limit is not None
         for task in list(queue.ready)[:1]:
             live = runs.get(task.run_id)
@@ -71,5 +60,9 @@ async def stats(queues: Iterable[TaskQueue], runs: LiveRuns, key: QueueKey, now:
             waits = live.run.activities.get(task.scheduled_event_id) if activities else live.run.task
             if waits is not None:
                 oldest = min(oldest, waits.scheduled_time)
+    if stored:  # where those in memory stand as well
+        waiting = {task for queue in queues for task in queue.ready}
+        waiting.update(each.task for each in await read_tasks(runs, key, False, stored, {}, COUNTED_MAX))
+        shown.approximate_backlog_count = len(waiting)
     set_ns(shown.approximate_backlog_age, max(0, now - oldest))
     return shown

@@ -44,12 +44,12 @@ async def recover(engine: Engine) -> None:
     else:
         raise StorageError(f"{storage.url} does not take up the work that was interrupted; see the log, and open it again")
     for key, activities in await read(storage.waiting_queues):
-        namespace, name, sticky = read_key(key)
+        namespace, name, sticky, lane = read_key(key)
         if sticky:
             engine.background.spawn(_leave_sticky_queue(engine, key))
         else:
             queue = engine.matching.queue(QueueKey(TaskKind.ACTIVITY if activities else TaskKind.WORKFLOW, namespace, name))
-            queue.overflowed = True
+            queue.leave_in_storage(lane)
 
 
 async def _leave_sticky_queue(engine: Engine, key: str) -> None:

@@ -7,11 +7,13 @@ on the queue itself after a restart is brought to its version's workers when the
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 
 from perdure.engine.background import Background
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import Matching, ReadyTask, TaskQueue
 from perdure.engine.placing import Placing
+from perdure.engine.remainder import Remainder
 from perdure.engine.stored_tasks import read_tasks
 from perdure.engine.versioned_queues import MARK
 
@@ -34,23 +36,24 @@ class Rerouting:
         for queue in self._matching.queues():
             key = queue.key
             concerned = key.namespace == namespace and queue.normal_name is None and key.name.partition(MARK)[0] in names
-            if concerned and (queue.ready or queue.overflowed):
+            if concerned and (queue.ready or queue.remainder):
                 self._background.spawn(self._empty(queue))
 
     async def _empty(self, queue: TaskQueue) -> None:
         tasks, queue.ready = list(queue.ready), deque()
-        if queue.overflowed and not queue.reading:
-            queue.overflowed = queue.missed = False
-            tasks += await self._read(queue)
+        if queue.remainder is not None and not queue.reading:
+            remainder, queue.remainder = queue.remainder, None
+            tasks += await self._background.persist(lambda: self._read(queue, remainder)) or []
         for task in tasks:
-            live = await self._runs.load(task.run_id)
+            live = await self._background.persist(partial(self._runs.load, task.run_id))
             if live is not None:
                 self._placing.place(live.run, queue.key.kind, task)
 
-    async def _read(self, queue: TaskQueue) -> list[ReadyTask]:
+    async def _read(self, queue: TaskQueue, remainder: Remainder) -> list[ReadyTask]:
         key = queue.key._replace(name=queue.key.name.partition(MARK)[0])
-        found, cursor = await read_tasks(self._runs, key, False, None, BATCH_MAX)
-        while cursor is not None:
-            more, cursor = await read_tasks(self._runs, key, False, cursor, BATCH_MAX)
-            found += more
-        return [each.task for each in found]
+        unread = Remainder()
+        unread.include(remainder)
+        found: list[ReadyTask] = []
+        while unread:
+            found += (each.task for each in await read_tasks(self._runs, key, False, unread, {}, BATCH_MAX))
+        return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TypeAlias
+from urllib.parse import quote, unquote
 
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, WorkflowExecutionStartedEventAttributes
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
-from perdure.engine.backlog import DEFAULT_KEY, urgency
+from perdure.engine.backlog import DEFAULT_KEY, PLAIN, Urgency, urgency
 from perdure.engine.core import Outcome, Run
 from perdure.engine.core.codes import READY
 from perdure.engine.core.describe import shown_attributes
@@ -21,9 +22,9 @@ The namespace, since its names are the engine's own; a queue's name is the user'
 """
 
 LEVEL_MARK = "\x1c"
-"""Follows the namespace where tasks are more urgent than most, or less; their priority key comes after it."""
-LEVELS = range(1, 6)
-"""Priority keys."""
+"""Follows the namespace where tasks are more urgent than most, or less, or take turns; their priority key comes after it,"""
+FAIR_MARK = "\x1d"
+"""then this, a weight, this again and a fairness key, unless they have none."""
 Prioritised: TypeAlias = WorkflowExecutionStartedEventAttributes | ActivityTaskScheduledEventAttributes
 
 AT_ONCE = 1
@@ -79,8 +80,24 @@ def _level_mark(run: Run, named: Prioritised) -> str:
     """What a row says of how urgent a task is."""
     if not (run.start.HasField("priority") or named.HasField("priority")):
         return ""
-    level = min(max(urgency(run.start.priority, named.priority).key, LEVELS[0]), LEVELS[-1])
-    return "" if level == DEFAULT_KEY else LEVEL_MARK + str(level)
+    return level_mark(urgency(run.start.priority, named.priority))
+
+
+def level_mark(lane: Urgency) -> str:
+    """What a key says of how urgent its tasks are."""
+    if lane.fairness_key or lane.weight != PLAIN.weight:
+        return f"{LEVEL_MARK}{lane.key}{FAIR_MARK}{lane.weight!r}{FAIR_MARK}{quote(lane.fairness_key, safe='')}"
+    return "" if lane.key == DEFAULT_KEY else f"{LEVEL_MARK}{lane.key}"
+
+
+def lane_of(marked: str) -> tuple[str, Urgency]:
+    """From the namespace's part of a key: the namespace, and how urgent its tasks are."""
+    namespace, _, mark = marked.partition(LEVEL_MARK)
+    if not mark:
+        return namespace, PLAIN
+    level, _, fair = mark.partition(FAIR_MARK)
+    weight, _, fairness_key = fair.partition(FAIR_MARK)
+    return namespace, Urgency(int(level), unquote(fairness_key), float(weight or PLAIN.weight))
 
 
 def _buffered(outcome: Outcome) -> list[tuple[int, bytes]]:

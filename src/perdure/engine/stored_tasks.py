@@ -1,7 +1,8 @@
 """Ready tasks as the storage has them: under which keys, and in which order they are read.
 
-A row names its task's queue, and with it how urgent the task is, unless it is as urgent as most are. So tasks are read by priority key,
-and within one in the order in which their workflows started; turns of fairness keys are not stored.
+A row names its task's queue, and with it how urgent the task is, unless it is as urgent as most are: its priority key, and, if it has any,
+fairness key and weight. So tasks are read by priority key, within one in proportion to the weights (`remainder`), and for one fairness key
+in the order in which their workflows started.
 
 The marks stand in the namespace's part of a key, since namespaces' names are the engine's own; a queue's name is the user's, and may hold
 any character. The rule a newcomer would get wrong: what waits on a sticky queue is not told apart; it belongs to one worker anyway, and
@@ -10,16 +11,17 @@ on open it is known to have lost that.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from perdure.engine.backlog import DEFAULT_KEY, Urgency
+from perdure.engine.backlog import PLAIN, Urgency
 from perdure.engine.core import TaskKind
 from perdure.engine.live_runs import LiveRuns
 from perdure.engine.matching import QueueKey, ReadyTask
-from perdure.engine.rows import LEVEL_MARK, LEVELS, STICKY_MARK
-from perdure.storage.contract import Waiting, queue_key, split_queue_key
-
-_URGENCIES: Final = {level: None if level == DEFAULT_KEY else Urgency(level) for level in LEVELS}
+from perdure.engine.remainder import Remainder
+from perdure.engine.rows import STICKY_MARK, lane_of, level_mark
+from perdure.model.errors import StorageError
+from perdure.storage.contract import queue_key, split_queue_key
 
 
 class StoredQueue(NamedTuple):
@@ -28,21 +30,16 @@ class StoredQueue(NamedTuple):
     namespace: str
     name: str
     sticky: bool
+    lane: Urgency
 
 
 def read_key(key: str) -> StoredQueue:
     """From the key of a row."""
     namespace, name = split_queue_key(key)
     if namespace.endswith(STICKY_MARK):
-        return StoredQueue(namespace[: -len(STICKY_MARK)], name, True)
-    return StoredQueue(namespace.partition(LEVEL_MARK)[0], name, False)
-
-
-class Cursor(NamedTuple):
-    """How far a queue has been read."""
-
-    level: int
-    after: Waiting | None
+        return StoredQueue(namespace[: -len(STICKY_MARK)], name, True, PLAIN)
+    namespace, lane = lane_of(namespace)
+    return StoredQueue(namespace, name, False, lane)
 
 
 class Stored(NamedTuple):
@@ -52,21 +49,41 @@ class Stored(NamedTuple):
     urgency: Urgency | None
 
 
-async def read_tasks(runs: LiveRuns, key: QueueKey, sticky: bool, cursor: Cursor | None, limit: int) -> tuple[list[Stored], Cursor | None]:
-    """Tasks of a queue, the most urgent first, after a cursor; and the cursor for more, None if there are none."""
-    first, after = cursor or Cursor(LEVELS[0], None)
+async def read_tasks(
+    runs: LiveRuns, key: QueueKey, sticky: bool, remainder: Remainder, weights: Mapping[str, float], limit: int
+) -> list[Stored]:
+    """Tasks of a queue, the most urgent first, from where the remainder has been read to; about so many."""
     found: list[Stored] = []
-    for level in LEVELS[LEVELS.index(first) :]:
-        if sticky and level != DEFAULT_KEY:
-            continue
-        read = await runs.waiting(_key(key, sticky, level), key.kind is TaskKind.ACTIVITY, after, limit - len(found))
-        found += (Stored(task, _URGENCIES[level]) for _, task in read)
-        if len(found) == limit:
-            return found, Cursor(level, read[-1][0] if read else None)
-        after = None
-    return found, None
+    remainder.begin()
+    try:
+        while len(found) < limit and await _listed(runs, key, remainder):
+            for lane, after, share in remainder.shares(limit - len(found), weights):
+                read = await runs.waiting(_key(key, sticky, lane), key.kind is TaskKind.ACTIVITY, after, share)
+                found += (Stored(task, None if lane == PLAIN else lane) for _, task in read)
+                remainder.has_read(lane, read[-1][0] if len(read) == share else None)
+    except StorageError:
+        if not found:
+            raise
+    return found
 
 
-def _key(key: QueueKey, sticky: bool, level: int) -> str:
-    mark = STICKY_MARK if sticky else "" if level == DEFAULT_KEY else LEVEL_MARK + str(level)
-    return queue_key(key.namespace + mark, key.name)
+async def _listed(runs: LiveRuns, key: QueueKey, remainder: Remainder) -> bool:
+    """Whether any lane is left; those that are not remembered are asked for when the others have been read."""
+    if (remainder.more or remainder.listed) and not remainder.lanes():
+        remainder.more = remainder.more and bool(remainder.listed)
+        after, remainder.listed = remainder.listed, ""
+        for stored, activities in await runs.waiting_queues():
+            queue = read_key(stored)
+            if stored <= after or activities is not (key.kind is TaskKind.ACTIVITY) or queue.sticky or queue[:2] != key[1:]:
+                continue
+            if remainder.is_full():
+                break
+            remainder.note(queue.lane)
+            remainder.listed = stored
+        else:
+            remainder.listed = ""
+    return bool(remainder.shares(1, {}))
+
+
+def _key(key: QueueKey, sticky: bool, lane: Urgency) -> str:
+    return queue_key(key.namespace + (STICKY_MARK if sticky else level_mark(lane)), key.name)

@@ -12,9 +12,8 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from perdure.engine.core import TaskKind
 from perdure.engine.matching import Matching, QueueKey
-from perdure.engine.rate_limits import FairLimit, RateLimit
+from perdure.engine.queue_settings import put_in_force
 from perdure.engine.records import Conflict, Records
-from perdure.model.clock import Clock
 from perdure.model.rpc import unavailable
 
 KIND = "task_queue_config"
@@ -25,13 +24,10 @@ ATTEMPTS_MAX = 5
 class TaskQueueConfigs:
     """The settings of all task queues."""
 
-    def __init__(self, records: Records, matching: Matching, clock: Clock) -> None:
+    def __init__(self, records: Records, matching: Matching) -> None:
         self._records = records
         self._matching = matching
-        self._clock = clock
         self._all: dict[QueueKey, tuple[TaskQueueConfig, int]] = {}
-        self.weights: dict[QueueKey, dict[str, float]] = {}
-        """Of fairness keys, where they are set; most often nowhere."""
 
     async def load(self) -> None:
         """Reads all of them."""
@@ -69,21 +65,10 @@ class TaskQueueConfigs:
 
     def _take(self, key: QueueKey, config: TaskQueueConfig, version: int) -> None:
         self._all[key] = config, version
-        self._matching.limits.pop(key, None)
         whole = each = None
         if config.queue_rate_limit.HasField("rate_limit"):
-            whole = RateLimit(config.queue_rate_limit.rate_limit.requests_per_second, self._clock.now())
+            whole = config.queue_rate_limit.rate_limit.requests_per_second
         if config.fairness_keys_rate_limit_default.HasField("rate_limit"):
             each = config.fairness_keys_rate_limit_default.rate_limit.requests_per_second
-        limit = whole if each is None else FairLimit(whole, each)
-        if limit is not None:
-            self._matching.limits[key] = limit
-        queue = self._matching.find(key)
-        if queue is not None:
-            queue.limit = self._matching.limits.get(key)
-            self._matching.pump(queue)
-        weights = dict(config.fairness_weight_overrides)
-        if weights:
-            self.weights[key] = weights
-        else:
-            self.weights.pop(key, None)
+        self._matching.settings.set(key, whole, each, dict(config.fairness_weight_overrides))
+        put_in_force(self._matching, key)

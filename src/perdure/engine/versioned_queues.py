@@ -6,12 +6,16 @@ The rule a newcomer would get wrong: a name is always among those that the rampi
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 from temporalio.api.deployment.v1 import RoutingConfig
 from temporalio.api.enums.v1 import TaskQueueType
 
 from perdure.engine.core import TaskKind
 from perdure.engine.core.versions import Version
+
+if TYPE_CHECKING:
+    from perdure.engine.matching import Matching, QueueKey, TaskQueue
 
 MARK = "\x1d"
 """Separates a queue's name from the version whose workers poll it."""
@@ -38,3 +42,13 @@ def build_for(name: str, routing: RoutingConfig, *, ramped: bool) -> str:
     if ramping and (ramped or zlib.crc32(name.encode()) % 10_000 < routing.ramping_version_percentage * 100):
         return ramping
     return routing.current_deployment_version.build_id
+
+
+def parts(matching: Matching, key: QueueKey) -> list[TaskQueue]:
+    """The queue that clients name so, and those of its versions, as far as anybody has used them."""
+    beginning = key.name + MARK
+    return [
+        queue
+        for queue in matching.queues()
+        if queue.key[:2] == key[:2] and (queue.key.name == key.name or queue.key.name.startswith(beginning))
+    ]

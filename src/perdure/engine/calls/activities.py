@@ -33,7 +33,7 @@ from perdure.engine.core.tokens import ACTIVITY
 from perdure.engine.core.versions import Version, version_of
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
-from perdure.engine.rate_limits import RateLimit
+from perdure.engine.queue_settings import put_in_force
 
 _ById: TypeAlias = (
     RespondActivityTaskCompletedByIdRequest
@@ -59,12 +59,10 @@ class ActivityCalls(Calls):
 
     def _note_rate(self, key: QueueKey, request: PollActivityTaskQueueRequest) -> None:
         """What a worker says its queue may give away in a second; the last one is right, unless an operator has said something."""
-        matching = self.engine.matching
-        if not request.task_queue_metadata.HasField("max_tasks_per_second") or key in matching.limits:
-            return
-        rate, queue = request.task_queue_metadata.max_tasks_per_second.value, matching.queue(key)
-        if queue.limit is None or queue.limit.rate != rate:
-            queue.limit = RateLimit(rate, self.engine.clock.now())
+        if request.task_queue_metadata.HasField("max_tasks_per_second"):
+            matching = self.engine.matching
+            if matching.settings.say(key, request.task_queue_metadata.max_tasks_per_second.value):
+                put_in_force(matching, key)
 
     async def _poll_activity_queue_of(
         self, request: PollActivityTaskQueueRequest, key: QueueKey, version: Version

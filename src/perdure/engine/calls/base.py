@@ -103,7 +103,7 @@ class Calls:
         """The queue that a version's worker polls in truth; what waits on the queue it names may be for it."""
         name = await self.engine.deployments.register(key.namespace, version, key.kind, key.name)
         waiting = self.engine.matching.find(key)
-        if waiting is not None and (waiting.ready or waiting.overflowed):
+        if waiting is not None and (waiting.ready or waiting.remainder):
             self.engine.rerouting.reroute(key.namespace, {key.name})
         return name
 

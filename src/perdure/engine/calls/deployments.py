@@ -177,7 +177,7 @@ class DeploymentCalls(Calls):
         polled = self.engine.deployments.polled_by(namespace, version)
         for queue, (kind, in_truth) in zip(deployment.versions[current].task_queue_infos, polled, strict=True):
             waiting = self.engine.matching.find(QueueKey(kind, namespace, in_truth))
-            if (queue.name, queue.type) not in has and waiting is not None and (waiting.ready or waiting.overflowed):
+            if (queue.name, queue.type) not in has and waiting is not None and (waiting.ready or waiting.remainder):
                 raise failed_precondition(
                     f"proposed {what} version '{Version(version.deployment, build_id)}' is missing active task queues from the current "
                     f"version; these would become unversioned if it is set as the {what} version"

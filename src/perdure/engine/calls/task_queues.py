@@ -22,7 +22,8 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.matching import QueueKey
-from perdure.engine.queue_views import parts, pollers, stats
+from perdure.engine.queue_views import pollers, stats
+from perdure.engine.versioned_queues import parts
 from perdure.model.rpc import invalid_argument
 
 _ACTIVITY: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
