@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Callback, Payload
-from temporalio.api.enums.v1 import CommandType, EventType, NexusOperationWaitStage
+from temporalio.api.enums.v1 import CallbackState, CommandType, EventType, NexusOperationWaitStage
 from temporalio.api.nexus.v1 import EndpointSpec, StartOperationRequest
 from temporalio.api.protocol.v1 import Message
 from temporalio.api.workflowservice.v1 import (
+    DescribeActivityExecutionRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     PollNexusOperationExecutionRequest,
@@ -23,10 +24,12 @@ from temporalio.api.workflowservice.v1 import (
     PollNexusTaskQueueResponse,
     PollWorkflowTaskQueueRequest,
     RequestCancelNexusOperationExecutionRequest,
+    RespondActivityTaskCompletedByIdRequest,
     RespondNexusTaskCompletedRequest,
     RespondNexusTaskFailedRequest,
     RespondWorkflowTaskCompletedRequest,
     SignalWorkflowExecutionRequest,
+    StartActivityExecutionRequest,
     StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
 )
@@ -45,6 +48,7 @@ from perdure.model.rpc import RpcError, StatusCode
 from perdure.storage import SQLiteStorage, WorkflowStorage
 from perdure.storage.contract import Committed, Transaction
 
+TOLD = CallbackState.CALLBACK_STATE_SUCCEEDED
 OUT = Payload(metadata={"encoding": b"json/plain"}, data=b'"out"')
 
 
@@ -283,6 +287,40 @@ async def test_an_operation_without_a_workflow_survives_the_engine(scene: Scenes
         poll.ClearField("wait_stage")
         told = await it.service.poll_nexus_operation_execution(poll)
         assert told.failure.HasField("canceled_failure_info") and told.run_id == run_id
+
+
+async def test_the_end_of_an_activity_is_told_after_a_crash(scene: Scenes) -> None:
+    start = StartActivityExecutionRequest(namespace="default", activity_id="behind", request_id="r")
+    start.activity_type.name, start.task_queue.name, start.start_to_close_timeout.seconds = "A", "queue", 60
+    async with scene() as it:
+        await it.schedule()
+        task = await it.handler_task()
+        callback = start.completion_callbacks.add().nexus
+        callback.url = asked(task).callback
+        callback.header.update(asked(task).callback_header)
+        await it.service.start_activity_execution(start)
+        await it.answer(task, token="token")
+        await it.until("STARTED")
+        commit = it.storage.inner.commit
+
+        def last(group: Sequence[Transaction]) -> list[Committed]:
+            it.storage.dark = True
+            return commit(group)
+
+        it.storage.inner.commit = last
+        done = RespondActivityTaskCompletedByIdRequest(namespace="default", activity_id="behind")
+        done.result.payloads.append(OUT)
+        await it.service.respond_activity_task_completed_by_id(done)
+        await it.storage.asked.wait()
+        assert "COMPLETED" not in await it.kinds()
+    async with scene() as it:
+        assert (await it.until("COMPLETED")).count("COMPLETED") == 1
+        describe = DescribeActivityExecutionRequest(namespace="default", activity_id="behind")
+        async with asyncio.timeout(20):
+            while (await it.service.describe_activity_execution(describe)).callbacks[0].info.state != TOLD:
+                await asyncio.sleep(0.01)
+        start.request_id = "another"
+        assert (await it.service.start_activity_execution(start)).started, "its end was told, and it may begin anew"
 
 
 async def test_the_end_of_an_update_is_told_after_a_crash(scene: Scenes) -> None:

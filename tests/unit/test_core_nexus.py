@@ -364,6 +364,10 @@ def test_links_go_there_and_back(by_request: bool) -> None:
             "temporal:///namespaces/n/nexus-operations/o%2F1/r/details",
         ),
         (
+            Link(activity=Link.Activity(namespace="n", activity_id="a/1", run_id="r")),
+            "temporal:///namespaces/n/activities/a%2F1/r/details",
+        ),
+        (
             Link(nexus_operation=Link.NexusOperation(namespace="n", operation_id="o")),
             "temporal:///namespaces/n/nexus-operations/o//details",
         ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Callback, Link
 from temporalio.api.enums.v1 import ActivityExecutionStatus as S
 from temporalio.api.enums.v1 import ActivityIdConflictPolicy as C
 from temporalio.api.enums.v1 import ActivityIdReusePolicy as R
@@ -28,7 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from core_support import Driver, FakeEnv, Ledger, _plain, kinds, payloads, seconds, snapshot
 
-from perdure.engine.core import FireTimers, StartActivityTask, TaskKind, load
+from perdure.engine.core import FireTimers, StartActivityTask, TaskKind, load, outbound
+from perdure.engine.core.callbacks import SYSTEM_URL, TOKEN_HEADER, CallbackToken
+from perdure.engine.core.others import CALL_BACK
 from perdure.engine.core.standalone import answer_existing, check_start, start_standalone
 from perdure.engine.core.standalone_views import activity_execution_info, outcome_of
 from perdure.engine.core.state import STANDALONE_MARK
@@ -176,6 +179,33 @@ def test_policies_of_an_id() -> None:
             answer_existing(run, other)
 
 
+def test_who_waits_for_its_end_is_called_back_and_a_further_start_may_add_one() -> None:
+    first, second = Callback(), Callback()
+    for callback, name in ((first, "one"), (second, "two")):
+        callback.nexus.url = SYSTEM_URL
+        callback.nexus.header[TOKEN_HEADER] = CallbackToken("ns", name, "run", 5, "r").encode()
+    link = Link(workflow_event=Link.WorkflowEvent(namespace="ns", workflow_id="caller"))
+    driver = Standalone(completion_callbacks=[first])
+    options = {"attach_request_id": True, "attach_completion_callbacks": True, "attach_links": True}
+    request = start_request(completion_callbacks=[second], links=[link], on_conflict_options=options)
+    request.request_id = "r2"
+    check_start(request, {})
+    driver.do(request)
+    driver.do(request)
+    driver.reload()
+    assert [each.request_id for each in driver.run.callbacks or ()] == ["r1", "r2"] and list(driver.info.links) == [link]
+    driver.do(RespondActivityTaskCompletedByIdRequest(activity_id="a"))
+    driver.reload()
+    message = outbound.message(driver.run, CALL_BACK)
+    assert isinstance(message, outbound.CallBack) and [each.callback for each in message.callbacks] == [first, second]
+    driver.do(outbound.Discharged(CALL_BACK))
+    driver.reload()
+    assert not driver.run.unsent
+    known = answer_existing(driver.run, request)
+    assert known is not None and not known.started, "its request has been answered"
+    assert known.link.activity.activity_id == "a" and known.link.activity.namespace == "ns"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -184,6 +214,8 @@ def test_policies_of_an_id() -> None:
         {"heartbeat_timeout": seconds(-1)},
         {"retry_policy": {"maximum_attempts": -1}},
         {"completion_callbacks": [{}]},
+        {"completion_callbacks": [{"nexus": {"url": "https://example.com"}}]},
+        {"on_conflict_options": {"attach_completion_callbacks": True}},
         {"user_metadata": {"summary": {"data": b"x" * 1000}}},
     ],
 )

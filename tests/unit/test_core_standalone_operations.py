@@ -194,6 +194,12 @@ def test_a_further_start_leaves_what_it_brings_along() -> None:
     assert [each.request_id for each in driver.run.callbacks or ()] == ["r2"]
     driver.do(driver.ended(result=payload("out")))
     assert isinstance(outbound.message(driver.run, CALL_BACK), outbound.CallBack)
+    ended = len(driver.events)
+    driver.do(request)  # as often as it is repeated
+    assert len(driver.events) == ended
+    answer = answer_existing(driver.run, request)
+    assert answer is not None and not answer.started
+    request.request_id = "r3"
     with pytest.raises(RpcError) as refused:
         driver.do(request)
     assert refused.value.code is StatusCode.UNAVAILABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from temporalio.api.activity.v1 import ActivityExecutionOutcome
+from temporalio.api.callback.v1 import CallbackInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeActivityExecutionRequest,
     DescribeActivityExecutionResponse,
@@ -15,7 +16,10 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import Run
+from perdure.engine.core.callbacks import infos
+from perdure.engine.core.others import CALL_BACK
 from perdure.engine.core.standalone import answer_existing, check_start, start_standalone
+from perdure.engine.core.standalone_runs import attaches
 from perdure.engine.core.standalone_views import activity_execution_info, outcome_of, scheduled_attributes
 from perdure.engine.core.state import STANDALONE_MARK
 from perdure.engine.live_runs import LiveRun, LiveRuns
@@ -55,7 +59,11 @@ class StandaloneActivities:
         def answer(run: Run) -> StartActivityExecutionResponse | None:
             return answer_existing(run, request)
 
-        return await self._standalone.begin(namespace, request.activity_id, request, answer, partial(start_standalone, namespace, request))
+        make = partial(start_standalone, namespace, request)
+        reply = await self._standalone.begin(namespace, request.activity_id, request, answer, make)
+        if not reply.started and attaches(request):
+            await self._transactions.run(await self._runs.find(namespace, request.activity_id, reply.run_id), request)
+        return reply
 
     async def describe(self, request: DescribeActivityExecutionRequest) -> DescribeActivityExecutionResponse:
         """An activity as it is durable now; with a token, once it is no longer as it was then, or after a while.
@@ -68,6 +76,11 @@ class StandaloneActivities:
         events = await self._standalone.events(live)
         response = DescribeActivityExecutionResponse(run_id=live.run.run_id)
         response.info.CopyFrom(activity_execution_info(live.run, events, live.durable_version))
+        for known in infos(live.run, CALL_BACK not in live.run.unsent):
+            shown = response.callbacks.add()
+            shown.trigger.activity_closed.SetInParent()
+            shown.info.MergeFrom(CallbackInfo(callback=known.callback, registration_time=known.registration_time))
+            shown.info.state, shown.info.request_id = known.state, known.request_id
         if not live.run.closed:
             response.long_poll_token = token_of(live)
         if request.include_input:

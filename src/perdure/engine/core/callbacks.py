@@ -120,10 +120,18 @@ def _copy(callback: Callback) -> Callback:
 
 
 def link_to(run: Run, request_id: str, event_type: EventType.ValueType) -> Link:
-    """To the event with which a request began the run, or was attached to it; to the operation, where the run is nothing else."""
-    if run.lone_operation:
-        return Link(nexus_operation=Link.NexusOperation(namespace=run.queue_namespace, operation_id=run.workflow_id, run_id=run.run_id))
+    """To the event with which a request began the run, or was attached to it; to the operation or activity, where it is nothing else."""
+    if run.lone_operation or run.standalone:
+        return run_link(run)
     return event_link(run.namespace, run.workflow_id, run.run_id, request_id, event_type)
+
+
+def run_link(run: Run) -> Link:
+    """To an operation or an activity without a workflow."""
+    names = {"namespace": run.queue_namespace, "run_id": run.run_id}
+    if run.standalone:
+        return Link(activity=Link.Activity(activity_id=run.workflow_id, **names))
+    return Link(nexus_operation=Link.NexusOperation(operation_id=run.workflow_id, **names))
 
 
 def event_link(namespace: str, workflow_id: str, run_id: str, request_id: str, event_type: EventType.ValueType) -> Link:

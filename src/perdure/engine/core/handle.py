@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
+    StartActivityExecutionRequest,
     StartNexusOperationExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateActivityExecutionRequest,
@@ -57,6 +58,7 @@ from perdure.engine.core import (
     signals,
     standalone,
     standalone_operations,
+    standalone_runs,
     update_requests,
     workflow_tasks,
 )
@@ -164,7 +166,8 @@ _HANDLERS: Final[dict[type[Any], Callable[[Run, Any, Env], Outcome]]] = {
     TerminateActivityExecutionRequest: standalone.request_terminate,
     RequestCancelNexusOperationExecutionRequest: standalone_operations.request_cancel,
     TerminateNexusOperationExecutionRequest: standalone_operations.request_terminate,
-    StartNexusOperationExecutionRequest: standalone_operations.attach_start,
+    StartNexusOperationExecutionRequest: standalone_runs.attach_start,
+    StartActivityExecutionRequest: standalone_runs.attach_start,
     UpdateWorkflowExecutionRequest: update_requests.admit,
     reset.WasReset: reset.was_reset,
 }

@@ -17,6 +17,7 @@ from temporalio.api.nexus.v1 import Link as NexusLink
 _NUMBERS: Final = frozenset(EventType.keys())
 _EVENT: Final = re.compile(r"/namespaces/([^/]+)/workflows/([^/]+)/([^/]+)/history")
 _WORKFLOW: Final = re.compile(r"/namespaces/([^/]+)/workflows/([^/]+)/([^/]+)")
+_ACTIVITY: Final = re.compile(r"/namespaces/([^/]+)/activities/([^/]+)/([^/]*)/details")
 _OPERATION: Final = re.compile(r"/namespaces/([^/]+)/nexus-operations/([^/]+)/([^/]*)/details")
 
 
@@ -33,6 +34,9 @@ def to_nexus(link: Link) -> NexusLink | None:
         flow = link.workflow
         query = f"?{urlencode({'reason': flow.reason})}" if flow.reason else ""
         return _url(Link.Workflow, flow.namespace, "workflows", flow.workflow_id, flow.run_id, query)
+    if kind == "activity":
+        act = link.activity
+        return _url(Link.Activity, act.namespace, "activities", act.activity_id, act.run_id, "/details")
     if kind == "nexus_operation":
         op = link.nexus_operation
         return _url(Link.NexusOperation, op.namespace, "nexus-operations", op.operation_id, op.run_id, "/details")
@@ -40,7 +44,12 @@ def to_nexus(link: Link) -> NexusLink | None:
 
 
 def _url(
-    kind: type[Link.WorkflowEvent | Link.Workflow | Link.NexusOperation], namespace: str, what: str, name: str, run_id: str, rest: str
+    kind: type[Link.WorkflowEvent | Link.Workflow | Link.Activity | Link.NexusOperation],
+    namespace: str,
+    what: str,
+    name: str,
+    run_id: str,
+    rest: str,
 ) -> NexusLink:
     path = "/".join(("namespaces", quote(namespace, ""), what, quote(name, ""), quote(run_id, "")))
     return NexusLink(url=f"temporal:///{path}{rest}", type=kind.DESCRIPTOR.full_name)
@@ -99,6 +108,14 @@ def _workflow(parts: SplitResult) -> Link | None:
     return Link(workflow=Link.Workflow(namespace=namespace, workflow_id=workflow_id, run_id=run_id, reason=reason))
 
 
+def _activity(parts: SplitResult) -> Link | None:
+    found = _ACTIVITY.fullmatch(parts.path)
+    if found is None:
+        return None
+    namespace, activity_id, run_id = map(unquote, found.groups())
+    return Link(activity=Link.Activity(namespace=namespace, activity_id=activity_id, run_id=run_id))
+
+
 def _operation(parts: SplitResult) -> Link | None:
     found = _OPERATION.fullmatch(parts.path)
     if found is None:
@@ -110,6 +127,7 @@ def _operation(parts: SplitResult) -> Link | None:
 _READERS: Final[dict[str, Callable[[SplitResult], Link | None]]] = {
     Link.WorkflowEvent.DESCRIPTOR.full_name: _event,
     Link.Workflow.DESCRIPTOR.full_name: _workflow,
+    Link.Activity.DESCRIPTOR.full_name: _activity,
     Link.NexusOperation.DESCRIPTOR.full_name: _operation,
 }
 

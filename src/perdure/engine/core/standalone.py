@@ -24,12 +24,13 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import activities, activity_options, codes, limits
+from perdure.engine.core.callbacks import check_callbacks, run_link
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.standalone_ids import Found, judge
-from perdure.engine.core.standalone_runs import has_long_texts, started_event, write_cancel_requested
+from perdure.engine.core.standalone_runs import attaching_complaint, has_long_texts, started_event, write_cancel_requested
 from perdure.engine.core.start import bounded, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
@@ -63,7 +64,7 @@ def check_start(request: StartActivityExecutionRequest, custom: Types, payload_b
     """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
-        RpcError: InvalidArgument.
+        RpcError: InvalidArgument; FailedPrecondition for too many callbacks.
     """
     if not request.activity_id:
         raise invalid_argument("ActivityId is not set on request.")
@@ -79,10 +80,10 @@ def check_start(request: StartActivityExecutionRequest, custom: Types, payload_b
     wrong = wrong or metadata_complaint(request.user_metadata)
     if not wrong and (request.start_delay.seconds < 0 or request.start_delay.nanos < 0):
         wrong = "An invalid StartDelay is set on request."
-    if not wrong and request.completion_callbacks:
-        wrong = "this engine does not call back when an activity completes"
+    wrong = wrong or attaching_complaint(request)
     if wrong:
         raise invalid_argument(wrong)
+    check_callbacks(request.completion_callbacks)
     set_types(attributes, custom)
 
 
@@ -96,7 +97,7 @@ def answer_existing(run: Run, request: StartActivityExecutionRequest) -> StartAc
     if found is Found.NOTHING:
         return None
     if found in (Found.SAME, Found.EXISTING):
-        return StartActivityExecutionResponse(run_id=run.run_id, started=found is Found.SAME)
+        return StartActivityExecutionResponse(run_id=run.run_id, started=found is Found.SAME, link=run_link(run))
     detail = ActivityExecutionAlreadyStartedFailure(start_request_id=run.start_request_id, run_id=run.run_id)
     raise already_exists(f"Activity execution {found.value}. ActivityId: {run.workflow_id}, RunId: {run.run_id}.", detail)
 
@@ -122,7 +123,7 @@ def start_standalone(namespace: str, request: StartActivityExecutionRequest, env
     else:
         tx.ready.append(activity)
     tx.outcome.visibility_changed = True
-    tx.outcome.reply = StartActivityExecutionResponse(run_id=run.run_id, started=True)
+    tx.outcome.reply = StartActivityExecutionResponse(run_id=run.run_id, started=True, link=run_link(run))
     return settle(tx)
 
 

@@ -25,7 +25,7 @@ class Found(Enum):
     SAME = "same"
     """The request has made it already."""
     EXISTING = "existing"
-    """It is open, and that is fine."""
+    """It is open, and that is fine; or the request has been attached to it already."""
     RUNNING = "already started"
     """It is open, which forbids another."""
     FINISHED = "already finished"
@@ -38,6 +38,8 @@ def judge(run: Run, request_id: str, reuse: int, conflict: int) -> Found:
     """What a start with these policies comes upon."""
     if request_id and request_id == run.start_request_id:
         return Found.SAME
+    if request_id and request_id in run.attached_request_ids:
+        return Found.EXISTING
     if not run.closed:
         return Found.EXISTING if conflict == ActivityIdConflictPolicy.ACTIVITY_ID_CONFLICT_POLICY_USE_EXISTING else Found.RUNNING
     rejected = reuse == ActivityIdReusePolicy.ACTIVITY_ID_REUSE_POLICY_REJECT_DUPLICATE

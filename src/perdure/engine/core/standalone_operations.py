@@ -1,9 +1,8 @@
 """A Nexus operation without a workflow: a run of its own, that has no workflow tasks and ends with its operation.
 
-Writes WorkflowExecutionStarted and NexusOperationScheduled, WorkflowExecutionOptionsUpdated, WorkflowExecutionCancelRequested with
-NexusOperationCancelRequested, and WorkflowExecutionTerminated. Decides whether an operation's id may be used again, and what is in the
-first two events. The rest is `nexus_answers`: what a handler says is recorded as for any operation, and the event that ends the operation
-closes the run.
+Writes WorkflowExecutionStarted and NexusOperationScheduled, WorkflowExecutionCancelRequested with NexusOperationCancelRequested, and
+WorkflowExecutionTerminated. Decides whether an operation's id may be used again, and what is in the first two events. The rest is
+`nexus_answers`: what a handler says is recorded as for any operation, and the event that ends the operation closes the run.
 
 Easily got wrong: such runs live in a namespace beside the real one (`OPERATION_MARK`), so that their ids and those of workflows do not
 meet. Its history is the engine's own: no RPC shows it. What lists and queries know of it stands where a workflow has other things:
@@ -32,12 +31,12 @@ from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
 from perdure.engine.core.settling import settle
 from perdure.engine.core.standalone_ids import Found, judge
-from perdure.engine.core.standalone_runs import has_long_texts, started_event, write_cancel_requested
+from perdure.engine.core.standalone_runs import attaching_complaint, has_long_texts, started_event, write_cancel_requested
 from perdure.engine.core.start import bounded, metadata_complaint
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
-from perdure.model.rpc import already_exists, invalid_argument, not_found, unavailable
+from perdure.model.rpc import already_exists, invalid_argument, not_found
 
 SERVICE: Final = "TemporalNexusService"
 """The search attribute in which the service stands. Nobody can set it, or make one of that name."""
@@ -77,8 +76,8 @@ def _complaint(request: StartNexusOperationExecutionRequest, payload_bytes_max: 
             return f"{name} is invalid: negative duration"
     if limits.too_large(request.input, payload_bytes_max):
         return "input exceeds size limit"
-    if request.on_conflict_options.attach_completion_callbacks and not request.on_conflict_options.attach_request_id:
-        return "attaching completion callbacks requires attaching the request ID"
+    if attaching := attaching_complaint(request):
+        return attaching
     if sum(len(key.encode()) + len(value.encode()) for key, value in request.nexus_header.items()) > limits.NEXUS_HEADER_BYTES_MAX:
         return "nexus_header exceeds size limit"
     return ""
@@ -131,42 +130,10 @@ def start_operation(namespace: str, request: StartNexusOperationExecutionRequest
 def _write_started(tx: Transaction, request: StartNexusOperationExecutionRequest) -> None:
     event = started_event(tx, request, request.operation_id, request.operation, request.endpoint)
     a = event.workflow_execution_started_event_attributes
-    a.completion_callbacks.extend(request.completion_callbacks)
     service = a.search_attributes.indexed_fields[SERVICE]
     service.metadata["encoding"], service.metadata["type"] = b"json/plain", b"Keyword"
     service.data = json.dumps(request.service).encode()
     tx.append(event)
-
-
-def attaches(request: StartNexusOperationExecutionRequest) -> bool:
-    """Whether a start that finds an operation open wants to leave something with it."""
-    options = request.on_conflict_options
-    return options.attach_request_id or options.attach_links
-
-
-def attach_start(run: Run, request: StartNexusOperationExecutionRequest, env: Env) -> Outcome:
-    """Leaves with an open operation what a further start of it brings along: its request id, links, who is to hear of the end.
-
-    Raises:
-        RpcError: FailedPrecondition for too many callbacks; Unavailable, if the operation has ended since: decide again.
-    """
-    if run.closed:
-        raise unavailable("the operation ended while it was being started again")
-    options, tx = request.on_conflict_options, Transaction(run, env)
-    if options.attach_request_id and request.request_id in run.attached_request_ids:
-        return tx.close()
-    event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
-    a = event.workflow_execution_options_updated_event_attributes
-    a.identity = request.identity
-    if options.attach_request_id:
-        a.attached_request_id = request.request_id or env.new_uuid()
-    if options.attach_completion_callbacks:
-        check_callbacks(request.completion_callbacks, len(run.callbacks or ()))
-        a.attached_completion_callbacks.extend(request.completion_callbacks)
-    if options.attach_links:
-        event.links.extend(request.links)
-    tx.append(event)
-    return settle(tx)
 
 
 def request_cancel(run: Run, request: RequestCancelNexusOperationExecutionRequest, env: Env) -> Outcome:

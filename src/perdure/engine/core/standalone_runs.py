@@ -1,7 +1,7 @@
-"""What the runs of activities and of Nexus operations without a workflow have in common: how they begin, and how they are asked to stop.
+"""What the runs of activities and Nexus operations without a workflow have in common: how they begin, stop, and are started once more.
 
-Writes WorkflowExecutionStarted and WorkflowExecutionCancelRequested. Decides nothing: whether an id may be used again stands in
-`standalone_ids`, what follows in `standalone` and `standalone_operations`.
+Writes WorkflowExecutionStarted, WorkflowExecutionOptionsUpdated and WorkflowExecutionCancelRequested. Whether an id may be used again
+stands in `standalone_ids`, what follows in `standalone` and `standalone_operations`.
 
 Easily got wrong: the first event is an ordinary one, in which a workflow's fields hold what lists and queries know of such a run.
 """
@@ -21,8 +21,13 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.callbacks import check_callbacks
+from perdure.engine.core.outcome import Env, Outcome
+from perdure.engine.core.settling import settle
 from perdure.engine.core.start import drop_nulls
+from perdure.engine.core.state import Run
 from perdure.engine.core.transaction import Transaction
+from perdure.model.rpc import unavailable
 
 Starting: TypeAlias = StartActivityExecutionRequest | StartNexusOperationExecutionRequest
 Cancelling: TypeAlias = RequestCancelActivityExecutionRequest | RequestCancelNexusOperationExecutionRequest
@@ -43,8 +48,48 @@ def started_event(tx: Transaction, request: Starting, name: str, kind: str, queu
         drop_nulls(a.search_attributes.indexed_fields)
     if request.HasField("user_metadata"):
         event.user_metadata.CopyFrom(request.user_metadata)
+    a.completion_callbacks.extend(request.completion_callbacks)
     event.links.extend(request.links)
     return event
+
+
+def attaching_complaint(request: Starting) -> str:
+    """What is wrong with what a start wants to leave with one that is there already; empty if nothing is."""
+    options = request.on_conflict_options
+    if options.attach_completion_callbacks and not options.attach_request_id:
+        return "attaching completion callbacks requires attaching the request ID"
+    return ""
+
+
+def attaches(request: Starting) -> bool:
+    """Whether a start that finds an open one wants to leave something with it."""
+    options = request.on_conflict_options
+    return options.attach_request_id or options.attach_links
+
+
+def attach_start(run: Run, request: Starting, env: Env) -> Outcome:
+    """Leaves with an open run what a further start of it brings along: its request id, links, who is to hear of the end.
+
+    Raises:
+        RpcError: FailedPrecondition for too many callbacks; Unavailable, if the run has ended since: decide again.
+    """
+    options, tx = request.on_conflict_options, Transaction(run, env)
+    if options.attach_request_id and request.request_id in run.attached_request_ids:
+        return tx.close()
+    if run.closed:
+        raise unavailable(f"{run.workflow_id} ended while it was being started again")
+    event = tx.event(codes.WORKFLOW_OPTIONS_UPDATED)
+    a = event.workflow_execution_options_updated_event_attributes
+    a.identity = request.identity
+    if options.attach_request_id:
+        a.attached_request_id = request.request_id or env.new_uuid()
+    if options.attach_completion_callbacks:
+        check_callbacks(request.completion_callbacks, len(run.callbacks or ()))
+        a.attached_completion_callbacks.extend(request.completion_callbacks)
+    if options.attach_links:
+        event.links.extend(request.links)
+    tx.append(event)
+    return settle(tx)
 
 
 def write_cancel_requested(tx: Transaction, request: Cancelling) -> None:

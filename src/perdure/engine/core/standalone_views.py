@@ -109,6 +109,8 @@ def _fill_attempt(info: ActivityExecutionInfo, run: Run, events: Sequence[Histor
             info.last_started_time.CopyFrom(event.event_time)
             if started.HasField("last_failure"):
                 info.last_failure.CopyFrom(started.last_failure)
+        elif event.event_type == codes.WORKFLOW_OPTIONS_UPDATED:
+            info.links.extend(event.links)
         elif event.event_type == codes.WORKFLOW_CANCEL_REQUESTED:
             info.canceled_reason = event.workflow_execution_cancel_requested_event_attributes.cause
     if info.run_state == PendingActivityState.PENDING_ACTIVITY_STATE_UNSPECIFIED and not info.attempt:

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import History
 from temporalio.api.update.v1 import Outcome as UpdateOutcome
 
 from perdure.engine.back_pressure import is_crowded, make_room
-from perdure.engine.core import codes
+from perdure.engine.core import codes, standalone_views
 from perdure.engine.core.callbacks import OPERATION_TOKEN_HEADER, TOKEN_HEADER, Attached, CallbackToken, decode_token, link_to
 from perdure.engine.core.nexus_answers import OperationEnded
 from perdure.engine.core.standalone_operation_views import outcome_of
@@ -100,6 +100,12 @@ def _update_end(outcome: UpdateOutcome) -> tuple[Payload | None, Failure | None,
 def _end(live: LiveRun) -> tuple[Payload | None, Failure | None, bool]:
     """What a closed run has to say to those who wait for it: a result, or a failure, and whether it was cancelled."""
     event = History.FromString(live.close_event).events[0]
+    if live.run.standalone:
+        of_activity = standalone_views.outcome_of(event)
+        if of_activity.HasField("failure"):
+            return None, of_activity.failure, live.run.status == codes.CANCELED
+        payloads = of_activity.result.payloads
+        return (payloads[0] if payloads else None), None, False
     failure = Failure()
     if event.event_type == codes.WORKFLOW_COMPLETED:
         payloads = event.workflow_execution_completed_event_attributes.result.payloads

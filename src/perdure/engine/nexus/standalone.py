@@ -23,7 +23,8 @@ from perdure.engine.core.nexus import find as find_operation
 from perdure.engine.core.nexus import pending_info
 from perdure.engine.core.others import CALL_BACK
 from perdure.engine.core.standalone_operation_views import operation_execution_info, outcome_of, scheduled_attributes
-from perdure.engine.core.standalone_operations import SCHEDULED, answer_existing, attaches, check_start, start_operation
+from perdure.engine.core.standalone_operations import SCHEDULED, answer_existing, check_start, start_operation
+from perdure.engine.core.standalone_runs import attaches
 from perdure.engine.core.state import OPERATION_MARK
 from perdure.engine.history_reads import WAIT_SECONDS
 from perdure.engine.live_runs import LiveRun, LiveRuns
