@@ -51,6 +51,8 @@ class Committer:
         self._in_flight = 0
         self._lone_writes = LoneWrites()
         self._settled: asyncio.Future[None] | None = None
+        self._behind: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits until how many transactions have been answered."""
         self.groups = 0
         """Groups written since the engine opened; with `transactions`, how well commits are shared."""
         self.transactions = 0
@@ -78,6 +80,13 @@ class Committer:
             if self._settled is None or self._settled.done():
                 self._settled = self._loop.create_future()
             await asyncio.shield(self._settled)
+
+    async def catch_up(self) -> None:
+        """Waits until what has been submitted by now has been answered, whatever is submitted meanwhile."""
+        if self._in_flight:
+            caught_up: asyncio.Future[None] = self._loop.create_future()
+            self._behind.append((self.transactions + self._in_flight, caught_up))
+            await caught_up
 
     def close(self) -> None:
         """Ends the writer; call `settle` first."""
@@ -147,8 +156,17 @@ class Committer:
                 logger.exception("A callback after commit failed")
         self._in_flight -= len(group)
         self._lone_writes.note(group[0][0], len(group), seconds)
+        if self._behind:
+            self._tell_those_behind()
         if not self._in_flight and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
+
+    def _tell_those_behind(self) -> None:
+        answered = self.transactions
+        for wanted, caught_up in self._behind:
+            if wanted <= answered and not caught_up.done():
+                caught_up.set_result(None)
+        self._behind = [each for each in self._behind if each[0] > answered]
 
 
 def _unknown(group: list[Entry]) -> list[Committed]:

@@ -156,6 +156,12 @@ class Engine:
         for task in ready:
             self.dispatch.request(task.run_id, StickyUnavailable())
 
+    async def present(self) -> int:
+        """The time, once all that was decided until then is durable."""
+        now = self.clock.now()
+        await self.committer.catch_up()
+        return now
+
     def configure(self, settings: EngineSettings) -> None:
         """Puts an operator's settings in force; before that, Temporal's defaults are."""
         self.settings = settings

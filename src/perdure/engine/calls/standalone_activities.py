@@ -85,9 +85,9 @@ class StandaloneActivityCalls(Calls):
     async def list_activity_executions(self, request: ListActivityExecutionsRequest) -> ListActivityExecutionsResponse:
         """A page of those that a query finds."""
         wanted = self._wanted(request.namespace, request.query, grouping=False)
-        reader, now = self.engine.reader, self.engine.clock.now()
+        reader, present = self.engine.reader, self.engine.present
         page = await list_page(
-            reader, now, request.namespace + STANDALONE_MARK, wanted.condition, request.page_size, request.next_page_token
+            reader, present, request.namespace + STANDALONE_MARK, wanted.condition, request.page_size, request.next_page_token
         )
         return ListActivityExecutionsResponse(executions=[_list_info(info) for info in page.executions], next_page_token=page.token)
 

@@ -93,8 +93,8 @@ class StandaloneOperationCalls(Calls):
     async def list_nexus_operation_executions(self, request: ListNexusOperationExecutionsRequest) -> ListNexusOperationExecutionsResponse:
         """A page of those that a query finds."""
         wanted = self._wanted_operations(request.namespace, request.query, grouping=False)
-        reader, now, kept_in = self.engine.reader, self.engine.clock.now(), request.namespace + OPERATION_MARK
-        page = await list_page(reader, now, kept_in, wanted.condition, request.page_size, request.next_page_token)
+        reader, present, kept_in = self.engine.reader, self.engine.present, request.namespace + OPERATION_MARK
+        page = await list_page(reader, present, kept_in, wanted.condition, request.page_size, request.next_page_token)
         return ListNexusOperationExecutionsResponse(operations=[_list_info(info) for info in page.executions], next_page_token=page.token)
 
     @rpc

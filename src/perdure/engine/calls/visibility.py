@@ -61,4 +61,4 @@ class VisibilityCalls(Calls):
 
     async def _page(self, namespace: str, condition: Condition, page_size: int, token: bytes) -> Page:
         self._namespace(namespace)
-        return await list_page(self.engine.reader, self.engine.clock.now(), namespace, condition, page_size, token)
+        return await list_page(self.engine.reader, self.engine.present, namespace, condition, page_size, token)

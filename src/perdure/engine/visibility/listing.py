@@ -1,13 +1,15 @@
 """Lists and counts, as they are answered: pages and their tokens, what is shown of a run, groups.
 
 The rule a newcomer would get wrong: a token says when its list was begun. What closes after that keeps its place among the open
-runs, and what starts after that is not shown: so every run that was there is shown once.
+runs, and what starts after that is not shown: so every run that was there is shown once. What is about to close then is waited for, or
+it would be read as open, and again as closed.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import Payload
@@ -40,13 +42,15 @@ class Page(NamedTuple):
     token: bytes
 
 
-async def list_page(reader: Reader, now: int, namespace: str, condition: Condition, page_size: int, token: bytes) -> Page:
-    """The page after a token.
+async def list_page(
+    reader: Reader, present: Callable[[], Awaitable[int]], namespace: str, condition: Condition, page_size: int, token: bytes
+) -> Page:
+    """The page after a token; `present`: the time, once all that was decided until then is durable.
 
     Raises:
         RpcError: INVALID_ARGUMENT for a token that is none.
     """
-    as_of, after = _read_token(token) if token else (now, None)
+    as_of, after = _read_token(token) if token else (await present(), None)
     limit = page_size if 0 < page_size <= PAGE_MAX else PAGE_MAX
     rows = await reader.read(reader.storage.find_runs, RunQuery(namespace, condition, as_of), after, limit + 1)
     shown = rows[:limit]

@@ -1,0 +1,96 @@
+"""Proves that turning pages neither loses nor repeats a run, also one whose end is being written while the first page is read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.workflowservice.v1 import (
+    ListWorkflowExecutionsRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from perdure.engine import open_engine
+from perdure.storage import SQLiteStorage, WorkflowStorage
+from perdure.storage.contract import Committed, Transaction
+
+
+class Held:
+    """A storage whose disk takes as long as the test wants."""
+
+    def __init__(self, inner: WorkflowStorage) -> None:
+        self.inner = inner
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.held = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def commit(self, group: Sequence[Transaction]) -> list[Committed]:
+        if not self.go_on.is_set():
+            self.held.set()
+            self.go_on.wait(50)
+        return self.inner.commit(group)
+
+    def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed] | None:
+        return None
+
+
+async def test_a_run_that_is_closing_is_shown_once(tmp_path: Path) -> None:
+    storage = Held(SQLiteStorage(tmp_path / "runs.db"))
+    engine = await open_engine(storage)
+    service = engine.frontend(in_process=False)
+    try:
+        for number in range(6):
+            request = StartWorkflowExecutionRequest(namespace="default", workflow_id=f"w{number}", request_id="r")
+            request.workflow_type.name, request.task_queue.name = "W", "q"
+            await service.start_workflow_execution(request)
+        storage.go_on.clear()
+        end = TerminateWorkflowExecutionRequest(namespace="default")
+        end.workflow_execution.workflow_id = "w5"
+        ending = asyncio.create_task(service.terminate_workflow_execution(end))
+        await asyncio.to_thread(storage.held.wait, 50)
+        turn = ListWorkflowExecutionsRequest(namespace="default", page_size=2)
+        first = asyncio.create_task(service.list_workflow_executions(turn))
+        await asyncio.wait([first], timeout=0.2)  # as long as a list that does not wait takes, and much longer
+        storage.go_on.set()
+        await ending
+        page = await first
+        found = [info.execution.workflow_id for info in page.executions]
+        while page.next_page_token:
+            turn.next_page_token = page.next_page_token
+            page = await service.list_workflow_executions(turn)
+            found += [info.execution.workflow_id for info in page.executions]
+        assert sorted(found) == [f"w{number}" for number in range(6)]
+    finally:
+        storage.go_on.set()
+        await engine.close()
+
+
+async def test_a_list_waits_for_no_more_than_what_was_submitted_before_it(tmp_path: Path) -> None:
+    """While others submit all the time."""
+    engine = await open_engine(SQLiteStorage(tmp_path / "runs.db"))
+    service = engine.frontend(in_process=False)
+    ended = False
+
+    async def starts(worker: int) -> None:
+        number = 0
+        while not ended:
+            number += 1
+            request = StartWorkflowExecutionRequest(namespace="default", workflow_id=f"w{worker}-{number}", request_id="r")
+            request.workflow_type.name, request.task_queue.name = "W", "q"
+            await service.start_workflow_execution(request)
+
+    busy = [asyncio.create_task(starts(worker)) for worker in range(4)]
+    try:
+        for _ in range(20):
+            await asyncio.wait_for(service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace="default", page_size=1)), 20)
+    finally:
+        ended = True
+        await asyncio.gather(*busy)
+        await engine.close()
