@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from temporalio.api.common.v1 import GrpcStatus
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, GetSystemInfoResponse, StartWorkflowExecutionRequest
@@ -213,7 +213,8 @@ async def test_too_many_calls_at_once() -> None:
             done, waiting = await asyncio.wait(statuses, return_when=asyncio.FIRST_COMPLETED)
             assert [task.result() for task in done] == [Code.RESOURCE_EXHAUSTED]
             refused = await Caller(channel).refusal("/temporal.api.workflowservice.v1.WorkflowService/PollActivityTaskQueue", body)
-            assert detail_of(refused, ResourceExhaustedFailure).cause == CONCURRENT_LIMIT
+            detail = detail_of(refused, ResourceExhaustedFailure)
+            assert (detail.cause, detail.scope) == (CONCURRENT_LIMIT, ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM)
             for call in polls:
                 call.cancel()
             assert {await task for task in waiting} == {Code.CANCELLED}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Priority
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
@@ -223,6 +225,21 @@ def test_a_wrong_command_fails_the_first_attempt_and_leaves_later_ones_alone() -
     with pytest.raises(RpcError):
         driver.complete(c.timer(), c.timer(), task=task)
     assert driver.run.task is not None and driver.run.task.started_event_id == task.started_event_id
+
+
+@pytest.mark.parametrize("wrong", [{"priority_key": -1}, {"fairness_key": "k" * 65}, {"fairness_weight": -0.5}])
+@pytest.mark.parametrize("make", [c.activity, c.start_child])
+def test_a_command_with_a_priority_that_makes_no_sense_fails_the_task(make: Any, wrong: dict[str, Any]) -> None:
+    driver = Driver()
+    outcome = driver.complete(make(priority=Priority(**wrong)))
+    assert outcome.error is not None and outcome.error.code == StatusCode.INVALID_ARGUMENT
+    assert driver.kinds[3:] == ["WorkflowTaskFailed"] and not driver.run.activities and not driver.run.children
+
+
+@pytest.mark.parametrize("command", [c.activity(queue="/_sys/q"), c.start_child(task_queue={"name": "/_sys/q"})])
+def test_a_command_for_a_reserved_queue_fails_the_task(command: Any) -> None:
+    outcome = (driver := Driver()).complete(command)
+    assert outcome.error is not None and "/_sys/" in outcome.error.message and driver.kinds[3:] == ["WorkflowTaskFailed"]
 
 
 def test_a_close_command_must_be_the_last_one() -> None:

@@ -31,8 +31,10 @@ from perdure.engine.transactions import Transactions
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.ids import uuid4_text
-from perdure.model.rpc import deadline_exceeded, not_found, query_failed, resource_exhausted, unavailable
+from perdure.model.rpc import deadline_exceeded, invalid_argument, not_found, query_failed, resource_exhausted, unavailable
 
+TOKEN_MARK = b"query:"
+"""How the token of a query's task begins."""
 ANSWER_SECONDS_MAX = 30
 """A query that no worker has answered by then fails."""
 STICKY_SECONDS_MAX = 10
@@ -118,7 +120,7 @@ class Queries:
     async def _send(
         self, live: LiveRun, response: PollWorkflowTaskQueueResponse, key: QueueKey, deadline: int
     ) -> WorkflowQueryResult | None:
-        token = b"query:" + uuid4_text().encode()
+        token = TOKEN_MARK + uuid4_text().encode()
         answer: asyncio.Future[WorkflowQueryResult | None] = asyncio.get_running_loop().create_future()
         task = QueryTask(PollWorkflowTaskQueueResponse(), live.run.run_id, live.durable_next_event_id - 1, answer)
         task.response.CopyFrom(response)
@@ -155,6 +157,8 @@ class Queries:
 
     def answer(self, request: RespondQueryTaskCompletedRequest) -> None:
         """A worker answers a query that was a task of its own."""
+        if not request.task_token.startswith(TOKEN_MARK):
+            raise invalid_argument("Error deserializing task token." if request.task_token else "Task token not set on request.")
         answer = self._asked.get(request.task_token)
         if answer is None or answer.done():
             raise not_found("query task not found, or already expired")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
-from temporalio.api.enums.v1 import NamespaceState, ResourceExhaustedCause
+from temporalio.api.enums.v1 import NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import (
     NamespaceAlreadyExistsFailure,
     NamespaceInvalidStateFailure,
     NamespaceNotFoundFailure,
+    NotFoundFailure,
     PermissionDeniedFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
@@ -68,7 +69,7 @@ def invalid_argument(message: str, detail: Message | None = None) -> RpcError:
 
 
 def not_found(message: str, detail: Message | None = None) -> RpcError:
-    return RpcError(StatusCode.NOT_FOUND, message, detail)
+    return RpcError(StatusCode.NOT_FOUND, message, NotFoundFailure() if detail is None else detail)
 
 
 def namespace_not_found(namespace: str) -> RpcError:
@@ -105,8 +106,12 @@ def workflow_not_ready(message: str) -> RpcError:
     return failed_precondition(message, WorkflowNotReadyFailure())
 
 
-def resource_exhausted(message: str, cause: ResourceExhaustedCause.ValueType) -> RpcError:
-    return RpcError(StatusCode.RESOURCE_EXHAUSTED, message, ResourceExhaustedFailure(cause=cause))
+def resource_exhausted(
+    message: str,
+    cause: ResourceExhaustedCause.ValueType,
+    scope: ResourceExhaustedScope.ValueType = ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
+) -> RpcError:
+    return RpcError(StatusCode.RESOURCE_EXHAUSTED, message, ResourceExhaustedFailure(cause=cause, scope=scope))
 
 
 def query_failed(message: str, failure: Failure | None = None) -> RpcError:

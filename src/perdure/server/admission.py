@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 
 from perdure.model.rpc import RpcError, StatusCode, resource_exhausted
 
@@ -45,6 +45,7 @@ class Gate:
             raise resource_exhausted(
                 f"{self.inside} {self._name} are under way, which is the limit; try again later",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+                ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM,
             )
         self.inside += 1
         try:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 
-from temporalio.api.enums.v1 import NamespaceState
+from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueRequest,
+    PollNexusTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    RecordActivityTaskHeartbeatRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+)
 
 from perdure.engine.back_pressure import is_crowded, make_room
-from perdure.engine.core import TaskKind
+from perdure.engine.core import TaskKind, limits
+from perdure.engine.core.state import BESIDE_MARKS
 from perdure.engine.core.tokens import ACTIVITY, decode_token, names_run, token_run_id
 from perdure.engine.core.versions import Version
 from perdure.engine.live_runs import LiveRun
@@ -24,6 +36,25 @@ if TYPE_CHECKING:
     from perdure.engine.engine import Engine
 
 logger = logging.getLogger("perdure.engine")
+
+Poll: TypeAlias = PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest | PollNexusTaskQueueRequest
+Answering: TypeAlias = (
+    RespondWorkflowTaskCompletedRequest
+    | RespondWorkflowTaskFailedRequest
+    | RespondActivityTaskCompletedRequest
+    | RespondActivityTaskFailedRequest
+    | RespondActivityTaskCanceledRequest
+    | RecordActivityTaskHeartbeatRequest
+)
+"""What names its task by a token."""
+
+_PLAIN_KINDS: Final = (TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED, TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+_KINDS: Final = {
+    TaskKind.WORKFLOW: (*_PLAIN_KINDS, TaskQueueKind.TASK_QUEUE_KIND_STICKY),
+    TaskKind.ACTIVITY: _PLAIN_KINDS,
+    TaskKind.NEXUS: (*_PLAIN_KINDS, TaskQueueKind.TASK_QUEUE_KIND_WORKER_COMMANDS),
+}
+"""Of task queues that are polled for these tasks."""
 
 STALE_MAX = 5
 """How often a request is decided anew because another process changed its run."""
@@ -97,7 +128,24 @@ class Calls:
         self._namespace(namespace)
         if not name:
             raise invalid_argument("TaskQueue is not set on request.")
+        if limits.too_long(name):
+            raise invalid_argument("TaskQueue length exceeds limit.")
+        if name.startswith(limits.RESERVED_QUEUES):
+            raise invalid_argument(f"TaskQueue name cannot start with the reserved prefix {limits.RESERVED_QUEUES}.")
         return QueueKey(kind, namespace, name)
+
+    def _poll_key(self, kind: TaskKind, request: Poll) -> QueueKey:
+        """The queue that a poll names."""
+        queue = request.task_queue
+        if queue.kind not in _KINDS[kind]:
+            raise invalid_argument(f"A task queue of kind {queue.kind} is not polled for these tasks.")
+        if limits.too_long(request.identity):
+            raise invalid_argument("Identity length exceeds limit.")
+        if request.HasField("deployment_options"):
+            options = request.deployment_options
+            if max(len(options.build_id.encode()), len(options.deployment_name.encode())) > limits.BUILD_ID_BYTES_MAX:
+                raise invalid_argument(f"BuildId or DeploymentName length exceeds limit of {limits.BUILD_ID_BYTES_MAX} bytes.")
+        return self._polled_queue(kind, request.namespace, queue.name)
 
     async def _versioned_queue(self, key: QueueKey, version: Version) -> str:
         """The queue that a version's worker polls in truth; what waits on the queue it names may be for it."""
@@ -113,17 +161,28 @@ class Calls:
             raise invalid_argument("WorkflowId is not set on request.")
         return await self.engine.runs.find(namespace, workflow_id, run_id)
 
-    def _held(self, task_token: bytes) -> LiveRun | None:
+    def _held(self, request: Answering) -> LiveRun | None:
         """The run that a token names, if it is in memory. (Whether the token is good in all else is for the core to say.)"""
-        live = self.engine.runs.get(token_run_id(task_token))
-        return live if live is not None and names_run(task_token, live.run) else None
+        live = self.engine.runs.get(token_run_id(request.task_token))
+        if live is None or not names_run(request.task_token, live.run):
+            return None
+        if request.namespace and request.namespace != live.run.queue_namespace:
+            self._other_namespace(request.namespace)
+        return live
 
-    async def _of_token(self, task_token: bytes, kind: int) -> LiveRun:
-        token = decode_token(task_token, kind)
+    async def _of_token(self, request: Answering, kind: int) -> LiveRun:
+        token = decode_token(request.task_token, kind)
+        if request.namespace and request.namespace != token.namespace.rstrip(BESIDE_MARKS):
+            self._other_namespace(request.namespace)
         return await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
 
-    async def _of_ended_activity(self, task_token: bytes) -> LiveRun:
-        live = await self._of_token(task_token, ACTIVITY)
+    def _other_namespace(self, namespace: str) -> NoReturn:
+        """A token says of which namespace its task is; a request may say so too, and not otherwise."""
+        self._namespace(namespace)
+        raise invalid_argument("Operation requested with a token from a different namespace.")
+
+    async def _of_ended_activity(self, request: Answering) -> LiveRun:
+        live = await self._of_token(request, ACTIVITY)
         return await self._with_room(live) if is_crowded(live) else live
 
     async def _with_room(self, live: LiveRun) -> LiveRun:

@@ -34,6 +34,7 @@ def describe_abilities(info: NamespaceInfo, settings: EngineSettings) -> None:
     """What this engine can do in a namespace: flags say only what is true."""
     able = info.capabilities
     able.reported_problems_search_attribute = True
+    able.eager_workflow_start = True
     able.sync_update = True
     able.async_update = True
     able.standalone_activities = True

@@ -19,7 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.calls.base import Calls, rpc
-from perdure.engine.core import TaskKind
+from perdure.engine.core import TaskKind, limits
 from perdure.engine.core.times import set_ns
 from perdure.engine.matching import QueueKey
 from perdure.engine.queue_views import pollers, stats
@@ -103,6 +103,8 @@ class TaskQueueCalls(Calls):
                 raise invalid_argument("RequestsPerSecond must not be negative.")
         if any(weight <= 0 for weight in request.set_fairness_weight_overrides.values()):
             raise invalid_argument("A fairness weight must be greater than 0.")
+        if any(limits.too_long(name, limits.FAIRNESS_KEY_BYTES_MAX) for name in request.set_fairness_weight_overrides):
+            raise invalid_argument(f"A fairness key has at most {limits.FAIRNESS_KEY_BYTES_MAX} bytes.")
         now = self.engine.clock.now()
         config = await self.engine.queue_configs.change(key, lambda config: _apply(config, request, now))
         return UpdateTaskQueueConfigResponse(config=config)

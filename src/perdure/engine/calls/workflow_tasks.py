@@ -38,7 +38,7 @@ class WorkflowTaskCalls(Calls):
     def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> Awaitable[PollWorkflowTaskQueueResponse]:
         """Waits for a workflow task; an empty message when there was none for a minute."""
         queue = request.task_queue
-        key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
+        key = self._poll_key(TaskKind.WORKFLOW, request)
         normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
         if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
             return self._poll_workflow_queue_of(request, key, normal_name, version)
@@ -63,7 +63,7 @@ class WorkflowTaskCalls(Calls):
     @rpc
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
         """Takes a worker's commands."""
-        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
+        live = self._held(request) or await self._of_token(request, WORKFLOW)
         try:
             outcome = await self.engine.transactions.run(live, request)
         except TransactionTooLarge:
@@ -92,13 +92,15 @@ class WorkflowTaskCalls(Calls):
     @rpc
     async def respond_workflow_task_failed(self, request: RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse:
         """A worker could not process a workflow task."""
-        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
+        live = self._held(request) or await self._of_token(request, WORKFLOW)
         await self.engine.transactions.run(live, request)
         return RespondWorkflowTaskFailedResponse()
 
     @rpc
     async def respond_query_task_completed(self, request: RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse:
         """A worker answers a query."""
+        if request.namespace:
+            self._namespace(request.namespace)
         self.engine.queries.answer(request)
         return RespondQueryTaskCompletedResponse()
 

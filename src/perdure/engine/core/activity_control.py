@@ -209,6 +209,9 @@ def _merged(run: Run, a: Activity, request: UpdateActivityOptionsRequest, paths:
     FieldMask(paths=paths).MergeMessage(request.activity_options, options, replace_message_field=True)
     if not options.task_queue.name or limits.too_long(options.task_queue.name):
         raise invalid_argument("TaskQueue is not set on ActivityOptions, or its name is too long.")
+    urgency = limits.priority_complaint(options.priority)
+    if urgency:
+        raise invalid_argument(urgency)
     options.task_queue.kind = NORMAL_QUEUE
     wrong = retry.complaint(options.retry_policy)
     if wrong:

@@ -16,7 +16,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.engine.core import codes, retry
 from perdure.engine.core.apply import activity_scheduled
-from perdure.engine.core.limits import ID_BYTES_MAX, too_long
+from perdure.engine.core.limits import ID_BYTES_MAX, RESERVED_QUEUES, priority_complaint, too_long
 from perdure.engine.core.pending import Shared
 from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
@@ -87,12 +87,13 @@ def complaint(a: ScheduleActivityTaskCommandAttributes) -> str:
         return "ActivityType is not set on ScheduleActivityTaskCommand."
     if not queue:
         return f"TaskQueue is not set on ScheduleActivityTaskCommand. ActivityType={activity_type}"
-    if queue.startswith("/_sys/"):
-        return f"TaskQueue name cannot start with the reserved prefix /_sys/. ActivityType={activity_type}"
+    if queue.startswith(RESERVED_QUEUES):
+        return f"TaskQueue name cannot start with the reserved prefix {RESERVED_QUEUES}. ActivityType={activity_type}"
     for name, text in (("ActivityType", activity_type), ("TaskQueue", queue)):
         if too_long(text):
             return f"{name} on ScheduleActivityTaskCommand exceeds length limit. Length={len(text.encode())} Limit={ID_BYTES_MAX}"
-    return retry.complaint(a.retry_policy) if a.HasField("retry_policy") else ""
+    wrong = priority_complaint(a.priority) if a.HasField("priority") else ""
+    return wrong or (retry.complaint(a.retry_policy) if a.HasField("retry_policy") else "")
 
 
 def timeouts(sent: Timeouts, run_timeout: int) -> Timeouts | str:

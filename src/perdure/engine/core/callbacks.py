@@ -19,7 +19,7 @@ from temporalio.api.enums.v1 import CallbackState, EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import CallbackInfo
 
-from perdure.engine.core import codes
+from perdure.engine.core import codes, limits
 from perdure.engine.core.times import set_ns, to_ns
 from perdure.model.rpc import failed_precondition, invalid_argument
 
@@ -88,12 +88,24 @@ def check_callbacks(callbacks: Sequence[Callback], already: int = 0) -> None:
     if len(callbacks) + already > CALLBACKS_MAX:
         raise failed_precondition(f"cannot attach more than {CALLBACKS_MAX} callbacks to a workflow")
     for callback in callbacks:
+        check_links(callback.links)
         if callback.nexus.url != SYSTEM_URL:
             raise invalid_argument(f"invalid callback: this engine calls back Nexus operations of its own ({SYSTEM_URL}), and no other URL")
         if sum(len(key) + len(value) for key, value in callback.nexus.header.items()) > HEADER_BYTES_MAX:
             raise invalid_argument(f"invalid callback: its headers exceed {HEADER_BYTES_MAX} bytes")
         if decode_token(Attached(callback, "", 0, EventType.EVENT_TYPE_UNSPECIFIED).header(TOKEN_HEADER)) is None:
             raise invalid_argument(f"invalid callback: its header {TOKEN_HEADER} names no operation of this engine")
+
+
+def check_links(links: Iterable[Link]) -> None:
+    """Refuses too many links of one request, or one that is too large.
+
+    Raises:
+        RpcError: InvalidArgument.
+    """
+    wrong = limits.links_complaint(links)
+    if wrong:
+        raise invalid_argument(wrong)
 
 
 def further(links: Sequence[Link], callbacks: Sequence[Callback]) -> list[Link]:

@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits
+from perdure.engine.core.callbacks import check_links
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
@@ -45,6 +46,7 @@ def request_cancel(run: Run, request: RequestCancelWorkflowExecutionRequest, env
     _check_chain(run, request.first_execution_run_id)
     if limits.too_long(request.request_id) or limits.too_long(request.identity):
         raise invalid_argument("RequestId or Identity length exceeds limit.")
+    check_links(request.links)
     tx = Transaction(run, env)
     tx.outcome.reply = RequestCancelWorkflowExecutionResponse()
     if run.closed or run.cancel_requested:
@@ -71,6 +73,7 @@ def request_terminate(run: Run, request: TerminateWorkflowExecutionRequest, env:
         raise not_found("workflow execution already completed")
     if limits.too_long(request.reason) or limits.too_long(request.identity) or limits.too_large(request.details, env.payload_bytes_max):
         raise invalid_argument("Reason, Identity or Details exceeds limit.")
+    check_links(request.links)
     tx = Transaction(run, env)
     tx.outcome.reply = TerminateWorkflowExecutionResponse()
     details = request.details if request.HasField("details") else None

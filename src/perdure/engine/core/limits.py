@@ -5,9 +5,11 @@ Easily got wrong: lengths of ids are bytes, not characters; `too_long` counts by
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link, Priority
 
 from perdure.engine.core.times import SECOND
 
@@ -47,6 +49,14 @@ SIGNALS_MAX: Final = 10_000
 BUFFERED_EVENTS_MAX: Final = 100
 """The workflow task fails (B6), as it does at `BUFFERED_BYTES_MAX`."""
 BUFFERED_BYTES_MAX: Final = 2 * 1024 * 1024
+LINKS_MAX: Final = 10
+"""Of one request, each of at most `LINK_BYTES_MAX`: InvalidArgument, as for a fairness key of more bytes than these."""
+LINK_BYTES_MAX: Final = 4000
+FAIRNESS_KEY_BYTES_MAX: Final = 64
+BUILD_ID_BYTES_MAX: Final = 255
+"""InvalidArgument to the worker that polls, as where it names its deployment with so many."""
+RESERVED_QUEUES: Final = "/_sys/"
+"""How no name of a task queue may begin."""
 KEPT_FAILURE_BYTES_MAX: Final = 4 * 1024
 """Of an activity's failure that is kept for its next attempt: cut."""
 CUT_FAILURE_BYTES: Final = 2 * 1024
@@ -80,3 +90,20 @@ def too_long(text: str, limit: int = ID_BYTES_MAX) -> bool:
 def too_large(message: Message, limit: int = PAYLOAD_BYTES_MAX) -> bool:
     """Whether a message takes more than `limit` bytes."""
     return message.ByteSize() > limit
+
+
+def links_complaint(links: Iterable[Link]) -> str:
+    """What is wrong with the links of a request; empty if nothing is."""
+    sizes = [link.ByteSize() for link in links]
+    if len(sizes) > LINKS_MAX:
+        return f"cannot attach more than {LINKS_MAX} links per request, got {len(sizes)}"
+    return f"link exceeds allowed size of {LINK_BYTES_MAX}, got {max(sizes)}" if sizes and max(sizes) > LINK_BYTES_MAX else ""
+
+
+def priority_complaint(priority: Priority) -> str:
+    """What is wrong with how urgent something is to be; empty if nothing is."""
+    if priority.priority_key < 0:
+        return "priority key can't be negative"
+    if too_long(priority.fairness_key, FAIRNESS_KEY_BYTES_MAX):
+        return f"fairness key length exceeds limit: {len(priority.fairness_key.encode())} > {FAIRNESS_KEY_BYTES_MAX}"
+    return "" if priority.fairness_weight >= 0 else "fairness weight can't be negative"

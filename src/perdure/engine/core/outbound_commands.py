@@ -88,6 +88,10 @@ def _child_complaint(a: StartChildWorkflowExecutionCommandAttributes) -> str:
             return f"Invalid {name} on StartChildWorkflowExecutionCommand."
     if limits.too_long(a.task_queue.name):
         return "TaskQueue on StartChildWorkflowExecutionCommand exceeds length limit."
+    if a.task_queue.name.startswith(limits.RESERVED_QUEUES):
+        return f"TaskQueue name cannot start with the reserved prefix {limits.RESERVED_QUEUES}."
+    if a.HasField("priority") and (urgency := limits.priority_complaint(a.priority)):
+        return urgency
     if not is_reuse_policy(a.workflow_id_reuse_policy):
         return "Unknown WorkflowIdReusePolicy on StartChildWorkflowExecutionCommand."
     wrong = retry.complaint(a.retry_policy) if a.HasField("retry_policy") else ""

@@ -44,8 +44,9 @@ def check_options(options: WorkflowExecutionOptions, mask: FieldMask) -> None:
     for path in _paths(mask):
         if path not in _KNOWN:
             raise invalid_argument(f"UpdateMask has a path that this engine cannot change: {path}")
-    if options.priority.priority_key < 0 or options.priority.fairness_weight < 0:
-        raise invalid_argument("Priority has a negative PriorityKey or FairnessWeight.")
+    wrong = limits.priority_complaint(options.priority)
+    if wrong:
+        raise invalid_argument(wrong)
     if options.HasField("versioning_override"):
         override = options.versioning_override
         version = overridden(override)

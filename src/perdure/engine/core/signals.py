@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, Si
 
 from perdure.engine.core import codes, limits
 from perdure.engine.core.apply import signaled
-from perdure.engine.core.callbacks import link_to
+from perdure.engine.core.callbacks import check_links, link_to
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
@@ -79,6 +79,8 @@ def signal(run: Run, request: SignalWorkflowExecutionRequest, env: Env) -> Outco
     has = request.HasField
     payloads = request.input if has("input") else None
     check_signal(name, request_id, identity, payloads, env.payload_bytes_max)
+    if request.links:
+        check_links(request.links)
     seen = bool(request_id) and request_id in run.signal_request_ids
     if not seen:
         check_receiver(run)

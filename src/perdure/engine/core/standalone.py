@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import activities, activity_options, codes, limits
-from perdure.engine.core.callbacks import check_callbacks, run_link
+from perdure.engine.core.callbacks import check_callbacks, check_links, run_link
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
@@ -83,6 +83,7 @@ def check_start(request: StartActivityExecutionRequest, custom: Types, payload_b
     wrong = wrong or attaching_complaint(request)
     if wrong:
         raise invalid_argument(wrong)
+    check_links(request.links)
     check_callbacks(request.completion_callbacks)
     set_types(attributes, custom)
 

@@ -25,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import codes, limits
-from perdure.engine.core.callbacks import check_callbacks
+from perdure.engine.core.callbacks import check_callbacks, check_links
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.search_attributes import Types, complaint, set_types, size_complaint
@@ -59,6 +59,7 @@ def check_start(request: StartNexusOperationExecutionRequest, custom: Types, pay
     wrong = wrong or metadata_complaint(request.user_metadata)
     if wrong:
         raise invalid_argument(wrong)
+    check_links(request.links)
     check_callbacks(request.completion_callbacks)
     set_types(attributes, custom)
 

@@ -28,7 +28,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.core import codes, cron, limits, retry
 from perdure.engine.core.apply import Spans, is_null, run_started
-from perdure.engine.core.callbacks import check_callbacks, further, link_to
+from perdure.engine.core.callbacks import check_callbacks, check_links, further, link_to
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.policies import check_policies
@@ -82,7 +82,7 @@ def validate_start(request: StartRequest, payload_bytes_max: int = limits.PAYLOA
     """
     workflow_id, workflow_type, queue = request.workflow_id, request.workflow_type.name, request.task_queue.name
     texts = len(workflow_id) + len(workflow_type) + len(queue) + len(request.request_id) + len(request.identity)
-    if not (workflow_id and workflow_type and queue) or texts * 4 > limits.ID_BYTES_MAX:
+    if not (workflow_id and workflow_type and queue) or texts * 4 > limits.ID_BYTES_MAX or queue.startswith(limits.RESERVED_QUEUES):
         _check_texts(request)
     _check_spans(request)
     has = request.HasField
@@ -107,6 +107,8 @@ def _check_texts(request: StartRequest) -> None:
             raise invalid_argument(f"{name} is not set on request.")
         if limits.too_long(text):
             raise invalid_argument(f"{name} length exceeds limit.")
+    if request.task_queue.name.startswith(limits.RESERVED_QUEUES):
+        raise invalid_argument(f"TaskQueue name cannot start with the reserved prefix {limits.RESERVED_QUEUES}.")
     for name, text in (("RequestId", request.request_id), ("Identity", request.identity)):
         if limits.too_long(text):
             raise invalid_argument(f"{name} length exceeds limit.")
@@ -141,6 +143,12 @@ def _check_support(request: StartRequest) -> None:
         wrong = cron.complaint(request.cron_schedule)
         if wrong:
             raise invalid_argument(wrong)
+    if request.HasField("priority"):
+        wrong = limits.priority_complaint(request.priority)
+        if wrong:
+            raise invalid_argument(wrong)
+    if request.links:
+        check_links(request.links)
     if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
         check_callbacks(request.completion_callbacks)
 

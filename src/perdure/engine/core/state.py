@@ -33,6 +33,7 @@ OPERATION_MARK: Final = "\x1c"
 """Follows that of a run that is a Nexus operation without a workflow."""
 BESIDE: Final = ("", STANDALONE_MARK, OPERATION_MARK)
 """What follows the name of a namespace in the names under which its runs are kept."""
+BESIDE_MARKS: Final = "".join(BESIDE)
 _NONE: Final = HistoryEvent()
 _NOTHING: Final = _NONE.workflow_execution_started_event_attributes
 """What a run has until its first event."""

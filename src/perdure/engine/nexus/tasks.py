@@ -20,8 +20,10 @@ from perdure.engine.matching import Matching, QueueKey
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.ids import uuid4_text
-from perdure.model.rpc import not_found, unavailable
+from perdure.model.rpc import invalid_argument, not_found, unavailable
 
+TOKEN_MARK = b"nexus:"
+"""How the token of a task begins."""
 TIMEOUT_HEADER = "request-timeout"
 """Where a request says how long its sender waits for the answer."""
 
@@ -50,7 +52,7 @@ class NexusTasks:
     async def ask(self, namespace: str, queue: str, request: Request, deadline: int) -> Answer | None:
         """Sends a request to the workers of a queue; None if no answer has come by `deadline` (ns)."""
         now = self._clock.now()
-        token = b"nexus:" + uuid4_text().encode()
+        token = TOKEN_MARK + uuid4_text().encode()
         answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         task = NexusTask(PollNexusTaskQueueResponse(task_token=token, request=request), answer)
         task.response.request.header[TIMEOUT_HEADER] = f"{max(1, (deadline - now) // 1_000_000)}ms"
@@ -77,8 +79,10 @@ class NexusTasks:
         """A worker answers.
 
         Raises:
-            RpcError: NOT_FOUND, if nobody waits for it any more.
+            RpcError: NOT_FOUND, if nobody waits for it any more; INVALID_ARGUMENT for a token that is none.
         """
+        if not token.startswith(TOKEN_MARK):
+            raise invalid_argument("Error deserializing task token." if token else "Task token not set on request.")
         waiting = self._asked.get(token)
         if waiting is None or waiting.done():
             raise not_found("Nexus task not found or already expired")

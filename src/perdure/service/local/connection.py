@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 
 from perdure.model.callers import sees_unrecorded
 from perdure.model.patience import seconds_left
@@ -69,6 +69,7 @@ class LocalConnection:
             raise resource_exhausted(
                 f"the request has {len(body)} bytes, and {FRAME_BYTES_MAX} are allowed",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED,
+                ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM,
             )
         if self.ended.is_set():
             raise OwnerLost(begun=False)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
-from temporalio.api.enums.v1 import ResourceExhaustedCause, TaskQueueKind
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope, TaskQueueKind
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest
 
 from perdure.model.callers import sees_unrecorded
@@ -165,6 +165,7 @@ class _Session:
             raise resource_exhausted(
                 f"{CALLS_MAX} calls of this process are under way, which is the limit; try again later",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+                ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM,
             )
         try:
             return method, asking, method.request.FromString(data)
@@ -192,6 +193,7 @@ class _Session:
             raise resource_exhausted(
                 f"the answer has {len(data)} bytes, and {FRAME_BYTES_MAX} are allowed; ask for smaller pages",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED,
+                ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM,
             )
         if isinstance(request, _POLLS) and response.task_token:
             self._on_their_way[number] = request, response
