@@ -56,7 +56,9 @@ async def test_after_a_restart(tmp_path: Path) -> None:
         describe = DescribeTaskQueueRequest(namespace="default", report_stats=True)
         describe.task_queue.name = "q"
         shown = await engine.frontend(in_process=False).describe_task_queue(describe)
-        assert shown.stats.approximate_backlog_count == len(KEYS)
+        assert shown.stats.approximate_backlog_count == len(KEYS) and shown.stats.approximate_backlog_age.ToNanoseconds() > 0
+        by_priority = {level: stats.approximate_backlog_count for level, stats in shown.stats_by_priority_key.items()}
+        assert by_priority == {1: 2, 2: 1, 3: 3, 4: 1, 5: 1}
         assert await workflow_tasks(engine, len(KEYS)) == ORDER
     finally:
         await engine.close()

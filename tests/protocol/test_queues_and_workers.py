@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.api.enums.v1 import BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueType, WorkerStatus
+from temporalio.api.enums.v1 import BuildIdTaskReachability, DescribeTaskQueueMode, RateLimitSource, TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
@@ -83,7 +83,7 @@ async def test_the_backlog_is_counted(client: Client) -> None:
         await client.start_workflow(Nothing.run, id=str(uuid.uuid4()), task_queue="waiting")
     shown = await described(client, "waiting", task_queue_type=WORKFLOW, report_stats=True, include_task_queue_status=True)
     assert shown.stats.approximate_backlog_count == 5 and shown.task_queue_status.backlog_count_hint == 5
-    assert shown.stats.HasField("approximate_backlog_age")
+    assert shown.stats.HasField("approximate_backlog_age") and shown.stats_by_priority_key[3].approximate_backlog_count == 5
     partitions = await client.workflow_service.list_task_queue_partitions(
         ListTaskQueuePartitionsRequest(namespace="default", task_queue=TaskQueue(name="waiting"))
     )
@@ -104,7 +104,8 @@ async def test_a_rate_limit_slows_a_queue_down_and_is_shown(client: Client, work
             await handle.result()
         assert time.monotonic() - begun > 0.9  # four at once, the others at four in a second
         shown = await described(client, running.task_queue, task_queue_type=ACTIVITY, report_config=True)
-        assert shown.config.queue_rate_limit.rate_limit.requests_per_second == 4
+        assert shown.config.queue_rate_limit.rate_limit.requests_per_second == shown.effective_rate_limit.requests_per_second == 4
+        assert shown.effective_rate_limit.rate_limit_source == RateLimitSource.RATE_LIMIT_SOURCE_API
         assert dict(shown.config.fairness_weight_overrides) == {"tenant": 3.0}
         request.update_queue_rate_limit.ClearField("rate_limit")
         request.ClearField("set_fairness_weight_overrides")
@@ -192,6 +193,8 @@ async def test_a_worker_says_how_fast_its_queue_may_be(client: Client, worker: W
         while not (shown := await described(client, running.task_queue, task_queue_type=ACTIVITY)).pollers:
             pass
         assert shown.pollers[0].rate_per_second == 4
+        limit = (await described(client, running.task_queue, task_queue_type=ACTIVITY, report_config=True)).effective_rate_limit
+        assert (limit.requests_per_second, limit.rate_limit_source) == (4, RateLimitSource.RATE_LIMIT_SOURCE_WORKER)
         if versioned:
             current = SetWorkerDeploymentCurrentVersionRequest(
                 namespace="default", deployment_name="d", build_id="1", allow_no_pollers=True

@@ -78,9 +78,13 @@ class Backlog:
         return self._size
 
     def __iter__(self) -> Iterator[ReadyTask]:
-        yield from reversed(self._returned)
+        return (task for _, task in self.keyed())
+
+    def keyed(self) -> Iterator[tuple[int, ReadyTask]]:
+        """All of them in order, with their priority keys; of one put back that is not known."""
+        yield from ((DEFAULT_KEY, task) for task in reversed(self._returned))
         entries = [(key, turn, count, task) for (key, _), lane in self._lanes.items() for turn, count, task in lane.entries]
-        yield from (entry[3] for entry in sorted(entries, key=lambda entry: entry[:3]))
+        yield from ((entry[0], entry[3]) for entry in sorted(entries, key=lambda entry: entry[:3]))
 
     def of_lane(self, key: int, fairness_key: str) -> int:
         """How many of a priority key and a fairness key there are."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from perdure.engine.rate_limits import FairLimit, RateLimit
+from temporalio.api.enums.v1 import RateLimitSource
+
+from perdure.engine.rate_limits import UNLIMITED, FairLimit, RateLimit
 from perdure.engine.versioned_queues import MARK, parts
 from perdure.model.clock import Clock
 
@@ -34,6 +36,14 @@ class QueueSettings:
         key = queue.key._replace(name=queue.key.name.partition(MARK)[0])
         queue.limit = self._limits.get(key) or self._said.get(key)
         queue.weights = self._weights.get(key, {})
+
+    def source(self, key: QueueKey) -> RateLimitSource.ValueType:
+        """Who says how fast a queue may give tasks away."""
+        of_operator = self._limits.get(key)
+        if of_operator is not None and of_operator.rate != UNLIMITED:
+            return RateLimitSource.RATE_LIMIT_SOURCE_API
+        said = of_operator is None and key in self._said
+        return RateLimitSource.RATE_LIMIT_SOURCE_WORKER if said else RateLimitSource.RATE_LIMIT_SOURCE_SYSTEM
 
     def set(self, key: QueueKey, whole: float | None, each: float | None, weights: Mapping[str, float]) -> None:
         """An operator's settings: rates in tasks a second, of the queue and of each fairness key; None: not set.

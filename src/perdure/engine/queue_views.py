@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueueStats
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
 
+from perdure.engine.backlog import DEFAULT_KEY, Backlog
 from perdure.engine.core import TaskKind
 from perdure.engine.core.times import set_ns
 from perdure.engine.live_runs import LiveRuns
-from perdure.engine.matching import QueueKey, TaskQueue
+from perdure.engine.matching import Matching, QueueKey, ReadyTask, TaskQueue
 from perdure.engine.rate_limits import UNLIMITED
 from perdure.engine.remainder import Remainder
 from perdure.engine.stored_tasks import read_tasks
@@ -42,27 +44,50 @@ def pollers(queues: Iterable[TaskQueue], now: int) -> list[PollerInfo]:
     return sorted(found, key=lambda info: info.identity)
 
 
-async def stats(queues: Sequence[TaskQueue], runs: LiveRuns, key: QueueKey, now: int) -> TaskQueueStats:
-    """What waits: how much, and for how long."""
-    shown = TaskQueueStats()
+async def stats(queues: Sequence[TaskQueue], runs: LiveRuns, key: QueueKey, now: int) -> tuple[TaskQueueStats, dict[int, TaskQueueStats]]:
+    """What waits, how much, and for how long: in all, and by priority key."""
+    shown = TaskQueueStats(rate_limiting_active=any(queue.limit is not None for queue in queues))
+    by_key: dict[int, TaskQueueStats] = {}
     oldest = now
+    for task, level in (await _waiting(queues, runs, key)).items():
+        of_level = by_key.get(level)
+        if of_level is None:
+            of_level = by_key[level] = TaskQueueStats()
+            since = await _since(runs, key, task, now)
+            set_ns(of_level.approximate_backlog_age, max(0, now - since))
+            oldest = min(oldest, since)
+        of_level.approximate_backlog_count += 1
+        shown.approximate_backlog_count += 1
+    set_ns(shown.approximate_backlog_age, max(0, now - oldest))
+    return shown, by_key
+
+
+async def _waiting(queues: Iterable[TaskQueue], runs: LiveRuns, key: QueueKey) -> dict[ReadyTask, int]:
+    """Tasks with their priority keys, in order."""
+    found: dict[ReadyTask, int] = {}
     stored = Remainder()
     for queue in queues:
-        activities = queue.key.kind is TaskKind.ACTIVITY
+        ready = queue.ready
+        keyed = ready.keyed() if isinstance(ready, Backlog) else ((DEFAULT_KEY, task) for task in ready)
+        found.update((task, level) for level, task in keyed)
         if queue.remainder is not None:
             stored.include(queue.remainder)
-        shown.approximate_backlog_count += len(queue.ready)
-        shown.rate_limiting_active = shown.rate_limiting_active or queue.limit is not None
-        for task in list(queue.ready)[:1]:
-            live = runs.get(task.run_id)
-            if live is None:
-                continue
-            waits = live.run.activities.get(task.scheduled_event_id) if activities else live.run.task
-            if waits is not None:
-                oldest = min(oldest, waits.scheduled_time)
     if stored:  # where those in memory stand as well
-        waiting = {task for queue in queues for task in queue.ready}
-        waiting.update(each.task for each in await read_tasks(runs, key, False, stored, {}, COUNTED_MAX))
-        shown.approximate_backlog_count = len(waiting)
-    set_ns(shown.approximate_backlog_age, max(0, now - oldest))
-    return shown
+        for task, urgency in await read_tasks(runs, key, False, stored, {}, COUNTED_MAX):
+            found.setdefault(task, DEFAULT_KEY if urgency is None else urgency.key)
+    return found
+
+
+async def _since(runs: LiveRuns, key: QueueKey, task: ReadyTask, now: int) -> int:
+    """Since when a task waits."""
+    live = await runs.load(task.run_id)
+    if live is None:
+        return now
+    waits = live.run.activities.get(task.scheduled_event_id) if key.kind is TaskKind.ACTIVITY else live.run.task
+    return now if waits is None else waits.scheduled_time
+
+
+def rate_limit(queues: Iterable[TaskQueue], matching: Matching, key: QueueKey) -> DescribeTaskQueueResponse.EffectiveRateLimit:
+    """How many tasks a second a queue gives away at most, and who says so."""
+    rate = next((queue.limit.rate for queue in queues if queue.limit is not None), UNLIMITED)
+    return DescribeTaskQueueResponse.EffectiveRateLimit(requests_per_second=rate, rate_limit_source=matching.settings.source(key))

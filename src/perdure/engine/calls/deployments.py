@@ -65,7 +65,10 @@ class DeploymentCalls(Calls):
             waiting = self.engine.matching.find(QueueKey(kind, request.namespace, in_truth))
             if request.report_task_queue_stats:
                 parts, key = [] if waiting is None else [waiting], QueueKey(kind, request.namespace, queue.name)
-                shown.stats.CopyFrom(await stats(parts, self.engine.runs, key, self.engine.clock.now()))
+                in_all, by_priority = await stats(parts, self.engine.runs, key, self.engine.clock.now())
+                shown.stats.CopyFrom(in_all)
+                for level, of_level in by_priority.items():
+                    shown.stats_by_priority_key[level].CopyFrom(of_level)
         return response
 
     @rpc

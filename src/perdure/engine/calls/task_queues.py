@@ -22,7 +22,7 @@ from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import TaskKind, limits
 from perdure.engine.core.times import set_ns
 from perdure.engine.matching import QueueKey
-from perdure.engine.queue_views import pollers, stats
+from perdure.engine.queue_views import pollers, rate_limit, stats
 from perdure.engine.versioned_queues import parts
 from perdure.model.rpc import invalid_argument
 
@@ -43,15 +43,21 @@ class TaskQueueCalls(Calls):
         """Who polls a queue, what waits on it, what is set of it."""
         kind = _KINDS.get(request.task_queue_type, TaskKind.WORKFLOW)
         key = self._polled_queue(kind, request.namespace, request.task_queue.name)
-        now = self.engine.clock.now()
-        response = DescribeTaskQueueResponse(pollers=pollers(parts(self.engine.matching, key), now))
-        shown = await self._stats(key)
-        if request.report_stats:
-            response.stats.CopyFrom(shown)
-        if request.include_task_queue_status:
-            response.task_queue_status.backlog_count_hint = shown.approximate_backlog_count
+        matching, now = self.engine.matching, self.engine.clock.now()
+        response = DescribeTaskQueueResponse(pollers=pollers(parts(matching, key), now))
+        limit = rate_limit(parts(matching, key), matching, key)
+        if request.report_stats or request.include_task_queue_status:
+            shown, by_priority = await self._stats(key)
+            if request.report_stats:
+                response.stats.CopyFrom(shown)
+                for level, of_level in by_priority.items():
+                    response.stats_by_priority_key[level].CopyFrom(of_level)
+            if request.include_task_queue_status:
+                response.task_queue_status.backlog_count_hint = shown.approximate_backlog_count
+                response.task_queue_status.rate_per_second = limit.requests_per_second
         if request.report_config:
             response.config.CopyFrom(self.engine.queue_configs.get(key))
+            response.effective_rate_limit.CopyFrom(limit)
         self._fill_versioning(key, response)
         if request.api_mode == _ENHANCED:
             await self._fill_types(request, key, response)
@@ -64,11 +70,11 @@ class TaskQueueCalls(Calls):
             other = key._replace(kind=_KINDS.get(wanted, TaskKind.WORKFLOW))
             info = version.types_info[wanted]
             info.pollers.extend(pollers(parts(self.engine.matching, other), self.engine.clock.now()))
-            info.stats.CopyFrom(await self._stats(other))
+            info.stats.CopyFrom((await self._stats(other))[0])
         if request.report_task_reachability:
             version.task_reachability = _REACHABLE
 
-    async def _stats(self, key: QueueKey) -> TaskQueueStats:
+    async def _stats(self, key: QueueKey) -> tuple[TaskQueueStats, dict[int, TaskQueueStats]]:
         return await stats(parts(self.engine.matching, key), self.engine.runs, key, self.engine.clock.now())
 
     def _fill_versioning(self, key: QueueKey, response: DescribeTaskQueueResponse) -> None:
