@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.api.workflowservice.v1 import (
     ListWorkflowExecutionsRequest,
     StartWorkflowExecutionRequest,
@@ -15,6 +16,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine import open_engine
+from perdure.engine.engine import Engine
+from perdure.engine.visibility import listing
 from perdure.storage import SQLiteStorage, WorkflowStorage
 from perdure.storage.contract import Committed, Transaction
 
@@ -94,3 +97,33 @@ async def test_a_list_waits_for_no_more_than_what_was_submitted_before_it(tmp_pa
         ended = True
         await asyncio.gather(*busy)
         await engine.close()
+
+
+async def test_a_page_holds_no_more_than_some_megabytes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the memos of its runs are; and how many are read at a time, nobody sees."""
+    monkeypatch.setattr(listing, "FIRST_READ", 3)
+    monkeypatch.setattr(listing, "PAGE_BYTES_MAX", 50_000)
+    service = engine.frontend(in_process=False)
+    for number in range(30):
+        request = StartWorkflowExecutionRequest(namespace="default", workflow_id=f"w{number}", request_id="r")
+        request.workflow_type.name, request.task_queue.name = "W", "q"
+        if number % 2:
+            request.memo.fields["note"].data = bytes(20_000)
+        await service.start_workflow_execution(request)
+        if number % 3 == 0:
+            end = TerminateWorkflowExecutionRequest(namespace="default")
+            end.workflow_execution.workflow_id = f"w{number}"
+            await service.terminate_workflow_execution(end)
+    found: list[str] = []
+    turn = ListWorkflowExecutionsRequest(namespace="default")
+    pages = 0
+    while pages == 0 or turn.next_page_token:
+        page = await service.list_workflow_executions(turn)
+        assert page.executions and page.ByteSize() < 100_000
+        found += [info.execution.workflow_id for info in page.executions]
+        turn.next_page_token = page.next_page_token
+        pages += 1
+    assert len(found) == 30 and sorted(found) == sorted(f"w{number}" for number in range(30)) and 4 < pages < 15
+    turn.page_size = 7
+    monkeypatch.setattr(listing, "PAGE_BYTES_MAX", 10_000_000)
+    assert len((await service.list_workflow_executions(turn)).executions) == 7

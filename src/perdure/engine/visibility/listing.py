@@ -28,6 +28,12 @@ from perdure.storage.run_queries import Condition, Place, RunQuery, Scalar
 PAGE_MAX: Final = 1000
 """Runs in a page, and as many as there are when nobody says."""
 
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of memos and search attributes in a page, but for the run that passes it: a page may be shorter than was asked for."""
+
+FIRST_READ: Final = 100
+"""Runs read first of a page: the others follow at once, as many as by their average size fit into it."""
+
 GROUPS_MAX: Final = 1000
 """Groups of a count: the largest; the total counts all."""
 
@@ -52,9 +58,28 @@ async def list_page(
     """
     as_of, after = _read_token(token) if token else (await present(), None)
     limit = page_size if 0 < page_size <= PAGE_MAX else PAGE_MAX
-    rows = await reader.read(reader.storage.find_runs, RunQuery(namespace, condition, as_of), after, limit + 1)
-    shown = rows[:limit]
-    return Page([info_of(row) for row in shown], _token(as_of, shown[-1]) if len(rows) > limit else b"")
+    shown, more = await _rows(reader, RunQuery(namespace, condition, as_of), after, limit)
+    return Page([info_of(row) for row in shown], _token(as_of, shown[-1]) if more else b"")
+
+
+async def _rows(reader: Reader, query: RunQuery, after: Place | None, limit: int) -> tuple[list[VisibilityRow], bool]:
+    """As many runs as a page may have, and whether there are more. What they weigh is known when some have been read."""
+    shown: list[VisibilityRow] = []
+    size, wanted = 0, min(limit, FIRST_READ)
+    while True:
+        rows = await reader.read(reader.storage.find_runs, query, after, wanted + 1)
+        for row in rows[:wanted]:
+            shown.append(row)
+            size += len(row.attributes)
+            if size > PAGE_BYTES_MAX:
+                break
+        more = len(rows) > wanted
+        if size > PAGE_BYTES_MAX:
+            return shown, more or shown[-1] is not rows[-1]
+        if not more or len(shown) == limit:
+            return shown, more
+        after = place_of(shown[-1], query.as_of)
+        wanted = min(limit - len(shown), max(1, (PAGE_BYTES_MAX - size) * len(shown) // max(size, 1)))
 
 
 async def count(reader: Reader, namespace: str, wanted: Wanted) -> CountWorkflowExecutionsResponse:
@@ -94,10 +119,14 @@ def info_of(row: VisibilityRow) -> WorkflowExecutionInfo:
     return info
 
 
+def place_of(row: VisibilityRow, as_of: int) -> Place:
+    """Where a run stands in a list that was begun then."""
+    return Place(row.close_time if row.close_time is not None and row.close_time <= as_of else None, row.start_time, row.run_id)
+
+
 def _token(as_of: int, last: VisibilityRow) -> bytes:
-    counts_as_closed = last.close_time is not None and last.close_time <= as_of
-    close_time = last.close_time if counts_as_closed and last.close_time is not None else 0
-    return _TOKEN.pack(_FORMAT, counts_as_closed, as_of, close_time, last.start_time, last.run_id)
+    close_time, start_time, run_id = place_of(last, as_of)
+    return _TOKEN.pack(_FORMAT, close_time is not None, as_of, close_time or 0, start_time, run_id)
 
 
 def _read_token(token: bytes) -> tuple[int, Place]:
