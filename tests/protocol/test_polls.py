@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from temporalio.api.enums.v1 import CommandType, HistoryEventFilterType, TaskQueueKind
+from temporalio.api.enums.v1 import CommandType, HistoryEventFilterType, TaskQueueKind, WorkerVersioningMode
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
@@ -104,6 +104,19 @@ async def test_a_good_bye_ends_the_polls_of_that_worker_and_no_others(raw: Raw) 
     await raw.start(start_request("w"))
     assert (await other).workflow_execution.workflow_id == "w"
     mine[1].cancel()
+
+
+async def test_a_good_bye_of_a_versions_worker_ends_its_polls(raw: Raw) -> None:
+    polls = [poll_request("q", "one"), PollActivityTaskQueueRequest(namespace="default", worker_instance_key="one")]
+    for poll in polls:
+        poll.task_queue.name = "q"
+        poll.deployment_options.deployment_name, poll.deployment_options.build_id = "d", "1"
+        poll.deployment_options.worker_versioning_mode = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    answers = asyncio.gather(raw.poll(polls[0]), raw.poll_activity(polls[1]))
+    while len((await raw.describe(describe_request("q"))).pollers) < 1:
+        pass  # it has come: a good-bye that overtakes it is another matter
+    await raw.shutdown(ShutdownWorkerRequest(namespace="default", worker_instance_key="one", task_queue="q"))
+    assert [reply.task_token for reply in await asyncio.wait_for(answers, 20)] == [b"", b""]
 
 
 async def test_no_task_is_lost_to_cancelled_polls(raw: Raw) -> None:

@@ -27,6 +27,7 @@ from perdure.engine.queue_settings import QueueSettings
 from perdure.engine.rate_limits import FairLimit, RateLimit
 from perdure.engine.remainder import Remainder, goes_first
 from perdure.engine.unpolled import note_unpolled
+from perdure.engine.versioned_queues import parts
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Cancellable, Clock
 from perdure.model.patience import wait_seconds
@@ -381,9 +382,8 @@ class Matching:
         self._ended[worker] = None
         if len(self._ended) > ENDED_WORKERS_MAX:
             del self._ended[next(iter(self._ended))]
-        for kind in TaskKind:
-            queue = self.find(QueueKey(kind, namespace, name))
-            for poller in queue.pollers if queue is not None else ():
+        for queue in (each for kind in TaskKind for each in parts(self, QueueKey(kind, namespace, name))):
+            for poller in queue.pollers:
                 if poller.worker == worker and not poller.future.done():
                     poller.future.set_result(None)
 
