@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from perdure.model.clock import Clock
-from perdure.model.errors import StorageError
+from perdure.model.errors import StorageCorrupt, StorageError
 from perdure.model.rpc import RpcError
 
 logger = logging.getLogger("perdure.engine")
@@ -45,10 +45,13 @@ class Background:
             logger.error("A task of the engine failed", exc_info=task.exception())
 
     async def persist(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Reads until the storage answers; None if the engine closes first, or there is nothing."""
+        """Reads until the storage answers; None if the engine closes first, or there is nothing, or nothing that can be read."""
         while not self.closed:
             try:
                 return await read()
+            except StorageCorrupt:
+                logger.exception("The storage holds something that cannot be read")
+                return None
             except StorageError:
                 logger.exception("The storage could not be read; trying again in %s s", RETRY_SECONDS)
                 await self.pause()

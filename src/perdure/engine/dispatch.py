@@ -210,6 +210,7 @@ class Dispatch:
     async def _hand_over_read(self, task: StartedWorkflowTask, poller: Poller) -> None:
         events = await self._background.persist(lambda: self.history.events(task.run_id, task.first_event_id, task.last_event_id))
         if events is None:
+            poller.release()  # the task times out
             return
         if poller.future.done():
             self._adopt(task, poller)

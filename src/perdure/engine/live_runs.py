@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from perdure.engine.core import Run
 from perdure.engine.core.state import OPERATION_MARK, STANDALONE_MARK
-from perdure.engine.loading import load_runs
+from perdure.engine.loading import LoadedRun, load_runs
 from perdure.engine.matching import ReadyTask
 from perdure.engine.reader import Reader
+from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.rpc import RpcError, invalid_argument, not_found
 from perdure.storage.contract import Waiting
@@ -237,7 +238,10 @@ class LiveRuns:
                 continue
             for run_id, found in zip(run_ids, loaded, strict=True):
                 live = self._runs.get(run_id)
-                if live is None and found is not None:
+                if live is None and isinstance(found, StorageCorrupt):
+                    self._loading.pop(run_id).set_exception(found)
+                    continue
+                if live is None and isinstance(found, LoadedRun):
                     self._on_loaded(found.run)
                     live = LiveRun(found.run, found.version, found.close_event)
                     self.add(live, current=False)

@@ -13,9 +13,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from perdure.engine.core import AbandonInProcess, StickyUnavailable, TaskKind
+from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 from perdure.engine.stored_tasks import read_key
-from perdure.model.errors import StorageError
+from perdure.model.errors import StorageCorrupt, StorageError
 from perdure.model.ids import run_id_text
 from perdure.storage.contract import Waiting
 
@@ -36,11 +37,13 @@ async def recover(engine: Engine) -> None:
     """Takes up the work. When it returns, no task of an earlier incarnation counts as running in this process."""
     await engine.timers.open()
     read, storage = engine.reader.read, engine.storage
+    damaged: set[str] = set()
     for _ in range(ATTEMPTS_MAX):
         abandoned = [run_id_text(run_id) for run_id in await read(storage.abandoned_runs, engine.incarnation)]
+        abandoned = [run_id for run_id in abandoned if run_id not in damaged]
         if not abandoned:
             break
-        await _request_each(engine, abandoned, AbandonInProcess(engine.incarnation))
+        damaged.update(await _request_each(engine, abandoned, AbandonInProcess(engine.incarnation)))
     else:
         raise StorageError(f"{storage.url} does not take up the work that was interrupted; see the log, and open it again")
     for key, activities in await read(storage.waiting_queues):
@@ -67,12 +70,24 @@ async def _leave_sticky_queue(engine: Engine, key: str) -> None:
         after = found[-1][0]
 
 
-async def _request_each(engine: Engine, run_ids: list[str], request: object) -> None:
-    """Applies a request to many runs, some at a time, and waits until each is durable or has failed (then it is offered again)."""
+async def _request_each(engine: Engine, run_ids: list[str], request: object) -> list[str]:
+    """Applies a request to many runs, some at a time, and waits until each is durable or has failed (then it is offered again).
+
+    Returns those that cannot be read, which are left alone.
+    """
+    damaged: list[str] = []
     for start in range(0, len(run_ids), TOGETHER_MAX):
         some = run_ids[start : start + TOGETHER_MAX]
-        loaded = await asyncio.gather(*(engine.runs.load(run_id) for run_id in some))
-        for live in loaded:
-            if live is not None:
+        loaded = await asyncio.gather(*(engine.runs.load(run_id) for run_id in some), return_exceptions=True)
+        taken: list[LiveRun] = []
+        for run_id, live in zip(some, loaded, strict=True):
+            if isinstance(live, StorageCorrupt):
+                logger.error("%s Everything else goes on.", live)
+                damaged.append(run_id)
+            elif isinstance(live, BaseException):
+                raise live
+            elif live is not None:
                 engine.dispatch.request_live(live, request)
-        await asyncio.gather(*(engine.transactions.settled(live) for live in loaded if live is not None), return_exceptions=True)
+                taken.append(live)
+        await asyncio.gather(*(engine.transactions.settled(live) for live in taken), return_exceptions=True)
+    return damaged

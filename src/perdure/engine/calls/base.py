@@ -28,9 +28,9 @@ from perdure.engine.core.versions import Version
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 from perdure.engine.transactions import StaleRun
-from perdure.model.errors import StorageError
+from perdure.model.errors import StorageCorrupt, StorageError
 from perdure.model.ids import uuid4_text
-from perdure.model.rpc import RpcError, internal, invalid_argument, namespace_not_found, namespace_state, unavailable
+from perdure.model.rpc import RpcError, StatusCode, internal, invalid_argument, namespace_not_found, namespace_state, unavailable
 
 if TYPE_CHECKING:
     from perdure.engine.engine import Engine
@@ -96,6 +96,9 @@ def rpc(method: Callable[[Any, Request], Awaitable[Response]]) -> Answer[Request
 
 def _refusal(method: str, error: Exception) -> RpcError:
     """What to answer when a method raised something else than a refusal."""
+    if isinstance(error, StorageCorrupt):
+        logger.error("%s found something that cannot be read", method, exc_info=error)
+        return RpcError(StatusCode.DATA_LOSS, str(error))
     if isinstance(error, StorageError):
         logger.warning("%s could not read the storage: %s", method, error)
         return unavailable(f"the storage could not be read: {error}")
