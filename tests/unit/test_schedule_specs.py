@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.schedule.v1 import CalendarSpec, IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
@@ -125,6 +126,8 @@ def test_cron_strings() -> None:
         interval={"seconds": 5400},  # type: ignore[arg-type]
         phase={"seconds": 90},  # type: ignore[arg-type]
     )
+    assert parse_cron("@every 1.5h/.5m").interval == IntervalSpec(interval=Duration(seconds=5400), phase=Duration(seconds=30))
+    assert parse_cron("@every 90000ms").interval == IntervalSpec(interval=Duration(seconds=90))
 
 
 @pytest.mark.parametrize("text", ["", "* * *", "* * * * * * * *", "@every", "@every 5", "@every 5x", "@every 5m/", "@never", "# only"])

@@ -9,11 +9,13 @@ Easily got wrong: where a day of the month and a weekday are both given, both mu
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from temporalio.api.schedule.v1 import CalendarSpec, IntervalSpec, StructuredCalendarSpec
 
 from perdure.engine.core.schedules.fields import InvalidSpec, structured
+from perdure.engine.core.times import SECOND, set_ns
 
 _NAMED: Final = {
     "@yearly": "0 0 1 1 *",
@@ -25,8 +27,8 @@ _NAMED: Final = {
     "@hourly": "0 * * * *",
 }
 _ZONE: Final = re.compile(r"(?:CRON_)?TZ=(\S*)\s*")
-_DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(ns|us|µs|ms|s|m|h|d)")
+_UNITS: Final = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND, "ms": 10**6, "us": 1000, "µs": 1000, "ns": 1}
 
 
 class Cron(NamedTuple):
@@ -66,17 +68,18 @@ def parse_cron(text: str) -> Cron:
 def _every(text: str, duration: str) -> IntervalSpec:
     every, slash, phase = duration.strip().partition("/")
     spec = IntervalSpec()
-    spec.interval.seconds = _seconds(text, every)
+    set_ns(spec.interval, _span(text, every))
     if slash:
-        spec.phase.seconds = _seconds(text, phase)
+        set_ns(spec.phase, _span(text, phase))
     return spec
 
 
-def _seconds(text: str, duration: str) -> int:
-    total = at = 0
+def _span(text: str, duration: str) -> int:
+    """Nanoseconds."""
+    total, at = Fraction(), 0
     while match := _DURATION.match(duration, at):
-        total += int(match[1]) * _UNIT_SECONDS[match[2]]
+        total += Fraction(f"0{match[1]}".rstrip(".")) * _UNITS[match[2]]
         at = match.end()
     if at != len(duration) or not duration:
-        raise InvalidSpec(f"cron string {text!r} has no duration of s, m, h or d after @every")
-    return total
+        raise InvalidSpec(f"cron string {text!r} has no duration such as 1h30m or 1.5d after @every")
+    return int(total)
