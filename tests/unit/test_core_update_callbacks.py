@@ -161,7 +161,11 @@ def test_wrong_callbacks() -> None:
     assert refused.value.code is StatusCode.INVALID_ARGUMENT
     driver = asked(waiting_request())
     many = waiting_request(request_id="r2")
-    many.request.completion_callbacks.extend([callback()] * CALLBACKS_MAX)
+    many.request.completion_callbacks.extend([callback()] * (CALLBACKS_MAX - 1))
     with pytest.raises(RpcError) as refused:
         driver.do(many)
-    assert refused.value.code is StatusCode.FAILED_PRECONDITION
+    assert refused.value.code is StatusCode.FAILED_PRECONDITION, "one is attached already"
+    many.request.completion_callbacks.append(callback())
+    with pytest.raises(RpcError) as refused:
+        check_update(many)
+    assert refused.value.code is StatusCode.INVALID_ARGUMENT, "too many of itself"

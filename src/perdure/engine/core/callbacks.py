@@ -83,10 +83,12 @@ def check_callbacks(callbacks: Sequence[Callback], already: int = 0) -> None:
     """Refuses callbacks that nobody could be called back by.
 
     Raises:
-        RpcError: InvalidArgument; FailedPrecondition if there are too many.
+        RpcError: InvalidArgument; FailedPrecondition if there are too many together with those that are attached already.
     """
+    if len(callbacks) > CALLBACKS_MAX:
+        raise invalid_argument(f"cannot attach more than {CALLBACKS_MAX} callbacks to a workflow")
     if len(callbacks) + already > CALLBACKS_MAX:
-        raise failed_precondition(f"cannot attach more than {CALLBACKS_MAX} callbacks to a workflow")
+        raise failed_precondition(f"cannot attach more than {CALLBACKS_MAX} callbacks to a workflow ({already} are attached already)")
     for callback in callbacks:
         check_links(callback.links)
         if callback.nexus.url != SYSTEM_URL:

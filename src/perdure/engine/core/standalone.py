@@ -64,7 +64,7 @@ def check_start(request: StartActivityExecutionRequest, custom: Types, payload_b
     """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
-        RpcError: InvalidArgument; FailedPrecondition for too many callbacks.
+        RpcError: InvalidArgument.
     """
     if not request.activity_id:
         raise invalid_argument("ActivityId is not set on request.")

@@ -51,7 +51,7 @@ def check_start(request: StartNexusOperationExecutionRequest, custom: Types, pay
     """Refuses what can never be started; notes the types of search attributes; `custom`: the namespace's own.
 
     Raises:
-        RpcError: InvalidArgument; FailedPrecondition for too many callbacks.
+        RpcError: InvalidArgument.
     """
     wrong = _complaint(request, payload_bytes_max)
     attributes = request.search_attributes.indexed_fields

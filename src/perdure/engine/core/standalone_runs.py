@@ -71,7 +71,7 @@ def attach_start(run: Run, request: Starting, env: Env) -> Outcome:
     """Leaves with an open run what a further start of it brings along: its request id, links, who is to hear of the end.
 
     Raises:
-        RpcError: FailedPrecondition for too many callbacks; Unavailable, if the run has ended since: decide again.
+        RpcError: FailedPrecondition for too many callbacks together; Unavailable, if the run has ended since: decide again.
     """
     options, tx = request.on_conflict_options, Transaction(run, env)
     if options.attach_request_id and request.request_id in run.attached_request_ids:

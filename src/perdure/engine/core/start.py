@@ -78,7 +78,7 @@ def validate_start(request: StartRequest, payload_bytes_max: int = limits.PAYLOA
     """Refuses what can never be started, whatever runs now.
 
     Raises:
-        RpcError: InvalidArgument, or FailedPrecondition for too many callbacks.
+        RpcError: InvalidArgument.
     """
     workflow_id, workflow_type, queue = request.workflow_id, request.workflow_type.name, request.task_queue.name
     texts = len(workflow_id) + len(workflow_type) + len(queue) + len(request.request_id) + len(request.identity)
