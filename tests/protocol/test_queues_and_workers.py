@@ -176,10 +176,32 @@ async def test_workers_are_listed_counted_and_described(client: Client) -> None:
     with pytest.raises(RPCError) as refused:
         await service.describe_worker(DescribeWorkerRequest(namespace="default", worker_instance_key="none"))
     assert refused.value.status is RPCStatusCode.NOT_FOUND
-    for wrong in ("Nonsense = 1", "StartTime = 'soon'", "StartTime STARTS_WITH '2026'", "HostName > 'a'"):
-        with pytest.raises(RPCError) as refused:
-            await service.count_workers(CountWorkersRequest(namespace="default", query=wrong))
-        assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
+    heartbeats[0].status = 99  # type: ignore[assignment]
+    await service.record_worker_heartbeat(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=heartbeats[:1]))
+    assert (await service.count_workers(CountWorkersRequest(namespace="default", query="Status = 'Running'"))).count == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "Nonsense = 1",
+        "HostName = 'a' OR Nonsense = 1",
+        "StartTime = 'soon'",
+        "StartTime STARTS_WITH '2026'",
+        "HostName > 'a'",
+        "HostName = 'a' ORDER BY HostName",
+        "GROUP BY Status",
+    ],
+)
+@pytest.mark.parametrize("some", [False, True], ids=["of nobody", "of somebody"])
+async def test_a_wrong_query_of_workers_is_refused(client: Client, wrong: str, some: bool) -> None:
+    service = client.workflow_service
+    if some:
+        heartbeat = WorkerHeartbeat(worker_instance_key="key")
+        await service.record_worker_heartbeat(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=[heartbeat]))
+    with pytest.raises(RPCError) as refused:
+        await service.count_workers(CountWorkersRequest(namespace="default", query=wrong))
+    assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("versioned", [False, True], ids=["", "worker of a deployment's version"])

@@ -78,7 +78,12 @@ class Workers:
         """
         self._forget()
         try:
-            where = parse(query).where
+            parsed = parse(query)
+            if parsed.group_by or parsed.order_by:
+                raise BadQuery("operation is not supported: 'GROUP BY' and 'ORDER BY' clauses")
+            where = parsed.where
+            if where is not None:
+                _check(where)
             found = [w for (name, _), (_, w) in self._all.items() if name == namespace and (where is None or _holds(where, w))]
         except BadQuery as error:
             raise invalid_argument(f"invalid query: {error}") from None
@@ -87,7 +92,18 @@ class Workers:
 
 def status_name(status: WorkerStatus.ValueType) -> str:
     """As queries spell it: `ShuttingDown`."""
+    if status not in WorkerStatus.values():
+        return str(status)  # of a newer worker
     return "".join(word.capitalize() for word in WorkerStatus.Name(status).removeprefix("WORKER_STATUS_").split("_"))
+
+
+def _check(syntax: Syntax) -> None:
+    """Refuses a query that is none, also where there is no worker to ask it of."""
+    if isinstance(syntax, Comparison):
+        _compare(syntax, WorkerHeartbeat())
+    else:
+        for part in (syntax.part,) if isinstance(syntax, Not) else syntax.parts:
+            _check(part)
 
 
 def _holds(syntax: Syntax, worker: WorkerHeartbeat) -> bool:
