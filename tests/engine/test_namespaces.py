@@ -310,3 +310,12 @@ async def test_system_attributes_cannot_be_set(service: Frontend) -> None:
     with pytest.raises(RpcError, match="WorkflowId attribute can't be set in SearchAttributes"):
         await service.start_workflow_execution(start_of(WorkflowId=b'"x"'))
     await service.start_workflow_execution(start_of(BuildIds=b'["x"]'))
+
+
+@pytest.mark.parametrize("state", [NamespaceState.NAMESPACE_STATE_DELETED, 99])
+async def test_a_state_that_no_update_can_bring_about(service: Frontend, state: int) -> None:
+    await register(service)
+    request = UpdateNamespaceRequest(namespace="orders")
+    request.update_info.state = state  # type: ignore[assignment]
+    with pytest.raises(RpcError, match="INVALID_ARGUMENT"):
+        await service.update_namespace(request)

@@ -281,6 +281,13 @@ def test_five_failures_in_a_row_are_reported_until_one_completes() -> None:
     assert "TemporalReportedProblems" not in describe(driver.run).workflow_execution_info.search_attributes.indexed_fields
 
 
+def test_a_cause_of_a_newer_worker_is_recorded_as_it_is() -> None:
+    driver = Driver()
+    driver.fail_task(cause=9_999)
+    assert driver.events[-1].workflow_task_failed_event_attributes.cause == 9_999
+    driver.complete(c.timer())
+
+
 # Sticky queues.
 
 

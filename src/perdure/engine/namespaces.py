@@ -299,7 +299,8 @@ def _update_info(described: DescribeNamespaceResponse, wanted: UpdateNamespaceIn
     info.data.update(wanted.data)
     if wanted.state:
         if wanted.state not in (NamespaceState.NAMESPACE_STATE_REGISTERED, NamespaceState.NAMESPACE_STATE_DEPRECATED):
-            raise invalid_argument(f"A namespace cannot be brought into the state {NamespaceState.Name(wanted.state)} by an update.")
+            named = NamespaceState.Name(wanted.state) if wanted.state in NamespaceState.values() else wanted.state
+            raise invalid_argument(f"A namespace cannot be brought into the state {named} by an update.")
         info.state = wanted.state
 
 

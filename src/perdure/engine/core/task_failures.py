@@ -128,5 +128,7 @@ def succeed(tx: Transaction) -> None:
 
 def cause_text(cause: WorkflowTaskFailedCause.ValueType) -> str:
     """A cause as the protocol's messages spell it: `UnhandledCommand`."""
+    if cause not in WorkflowTaskFailedCause.values():
+        return str(cause)  # of a newer worker
     words = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").split("_")
     return "".join(word.capitalize() for word in words)
