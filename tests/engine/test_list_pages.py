@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,20 +80,24 @@ async def test_a_list_waits_for_no_more_than_what_was_submitted_before_it(tmp_pa
     """While others submit all the time."""
     engine = await open_engine(SQLiteStorage(tmp_path / "runs.db"))
     service = engine.frontend(in_process=False)
-    ended = False
+    ended, started = False, 0
 
     async def starts(worker: int) -> None:
-        number = 0
-        while not ended:
-            number += 1
+        nonlocal started
+        for number in itertools.count():
+            if ended:
+                return
             request = StartWorkflowExecutionRequest(namespace="default", workflow_id=f"w{worker}-{number}", request_id="r")
             request.workflow_type.name, request.task_queue.name = "W", "q"
             await service.start_workflow_execution(request)
+            started += 1
 
     busy = [asyncio.create_task(starts(worker)) for worker in range(4)]
     try:
         for _ in range(20):
-            await asyncio.wait_for(service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace="default", page_size=1)), 20)
+            before = started
+            page = await asyncio.wait_for(service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace="default")), 20)
+            assert len(page.executions) >= min(before, 1000)
     finally:
         ended = True
         await asyncio.gather(*busy)
