@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkerRequest,
     ListTaskQueuePartitionsRequest,
     ListWorkersRequest,
+    PollActivityTaskQueueRequest,
     RecordWorkerHeartbeatRequest,
     SetWorkerDeploymentCurrentVersionRequest,
     UpdateTaskQueueConfigRequest,
@@ -133,6 +134,32 @@ async def test_a_rate_of_each_fairness_key_slows_down_only_who_is_fast(client: C
         ends = sorted([await each for each in fast])
         assert ends[-1] - begun > 1.8  # two at once, the others at two in a second
         assert slow < ends[-1]
+
+
+NO_NUMBERS = [float("nan"), float("inf"), -1.0]
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+async def test_numbers_that_are_none_are_refused(client: Client, number: float) -> None:
+    """One of them among the turns of fairness keys, and no order holds any more."""
+    poll = PollActivityTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"))
+    poll.task_queue_metadata.max_tasks_per_second.value = number
+    rate = UpdateTaskQueueConfigRequest(namespace="default", task_queue="q", task_queue_type=ACTIVITY)
+    rate.update_queue_rate_limit.rate_limit.requests_per_second = number
+    each = UpdateTaskQueueConfigRequest(namespace="default", task_queue="q", task_queue_type=ACTIVITY)
+    each.update_fairness_key_rate_limit_default.rate_limit.requests_per_second = number
+    weight = UpdateTaskQueueConfigRequest(namespace="default", task_queue="q", task_queue_type=ACTIVITY)
+    weight.set_fairness_weight_overrides["tenant"] = number
+    service = client.workflow_service
+    for call in (
+        service.poll_activity_task_queue(poll),
+        service.update_task_queue_config(rate),
+        service.update_task_queue_config(each),
+        service.update_task_queue_config(weight),
+    ):
+        with pytest.raises(RPCError) as refused:
+            await call
+        assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("what", ["rate", "weight", "queue"])

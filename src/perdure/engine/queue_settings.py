@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio.api.enums.v1 import RateLimitSource
 
+from perdure.engine.backlog import WEIGHT_MAX, WEIGHT_MIN
 from perdure.engine.rate_limits import UNLIMITED, FairLimit, RateLimit
 from perdure.engine.versioned_queues import MARK, parts
 from perdure.model.clock import Clock
@@ -63,7 +64,7 @@ class QueueSettings:
             self._limits[key] = limit
         self._weights.pop(key, None)
         if weights:
-            self._weights[key] = weights
+            self._weights[key] = {name: min(max(weight, WEIGHT_MIN), WEIGHT_MAX) for name, weight in weights.items()}
 
     def say(self, key: QueueKey, rate: float) -> bool:
         """A worker says how many tasks a second its queue may give away: the last word holds, whoever says it. Whether that is new."""

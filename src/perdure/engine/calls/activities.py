@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 from typing import TypeAlias
 
@@ -34,6 +35,7 @@ from perdure.engine.core.versions import Version, version_of
 from perdure.engine.live_runs import LiveRun
 from perdure.engine.matching import QueueKey
 from perdure.engine.queue_settings import put_in_force
+from perdure.model.rpc import invalid_argument
 
 _ById: TypeAlias = (
     RespondActivityTaskCompletedByIdRequest
@@ -59,10 +61,13 @@ class ActivityCalls(Calls):
 
     def _note_rate(self, key: QueueKey, request: PollActivityTaskQueueRequest) -> None:
         """What a worker says its queue may give away in a second; the last one is right, unless an operator has said something."""
-        if request.task_queue_metadata.HasField("max_tasks_per_second"):
-            matching = self.engine.matching
-            if matching.settings.say(key, request.task_queue_metadata.max_tasks_per_second.value):
-                put_in_force(matching, key)
+        if not request.task_queue_metadata.HasField("max_tasks_per_second"):
+            return
+        matching, rate = self.engine.matching, request.task_queue_metadata.max_tasks_per_second.value
+        if not 0 <= rate < math.inf:
+            raise invalid_argument("MaxTasksPerSecond must be a number that is not negative.")
+        if matching.settings.say(key, rate):
+            put_in_force(matching, key)
 
     async def _poll_activity_queue_of(
         self, request: PollActivityTaskQueueRequest, key: QueueKey, version: Version

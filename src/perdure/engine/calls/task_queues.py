@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import Final
 
@@ -105,10 +106,10 @@ class TaskQueueCalls(Calls):
         kind = _KINDS.get(request.task_queue_type, TaskKind.WORKFLOW)
         key = self._polled_queue(kind, request.namespace, request.task_queue)
         for update in (request.update_queue_rate_limit, request.update_fairness_key_rate_limit_default):
-            if update.rate_limit.requests_per_second < 0:
-                raise invalid_argument("RequestsPerSecond must not be negative.")
-        if any(weight <= 0 for weight in request.set_fairness_weight_overrides.values()):
-            raise invalid_argument("A fairness weight must be greater than 0.")
+            if not 0 <= update.rate_limit.requests_per_second < math.inf:
+                raise invalid_argument("RequestsPerSecond must be a number that is not negative.")
+        if not all(0 < weight < math.inf for weight in request.set_fairness_weight_overrides.values()):
+            raise invalid_argument("A fairness weight must be a number greater than 0.")
         if any(limits.too_long(name, limits.FAIRNESS_KEY_BYTES_MAX) for name in request.set_fairness_weight_overrides):
             raise invalid_argument(f"A fairness key has at most {limits.FAIRNESS_KEY_BYTES_MAX} bytes.")
         now = self.engine.clock.now()
