@@ -118,6 +118,20 @@ async def test_an_operators_word_goes_first_and_then_the_workers_again(f: Fixtur
     assert f.matching.queue(ONE).limit.rate == 7.0 and not f.matching.queue(ONE).weights
 
 
+async def test_what_workers_said_goes_with_the_last_of_them(f: Fixture) -> None:
+    """Those that come later, and say nothing, are not bound by it."""
+    assert f.matching.settings.say(KEY, 7.0)
+    f.poll(ONE)
+    await f.pass_time(30)
+    f.poll(TWO)
+    await f.pass_time(35)
+    assert f.matching.find(ONE) is None and f.matching.find(TWO) is not None
+    assert f.matching.queue(KEY).limit is not None, "a worker of another version is there"
+    f.matching.forget_if_unused(f.matching.queue(KEY))
+    await f.pass_time(30)
+    assert f.matching.find(TWO) is None and f.matching.queue(KEY).limit is None
+
+
 async def test_what_is_changed_of_a_queue_lets_no_more_through(f: Fixture) -> None:
     """Setting a weight is no new second."""
     f.matching.settings.set(KEY, 5.0, None, {})

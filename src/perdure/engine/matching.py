@@ -244,8 +244,7 @@ class Matching:
 
     def find(self, key: QueueKey) -> TaskQueue | None:
         """The queue of this name, if anybody has used it."""
-        kind, namespace, name = key
-        return self._queues[kind].get((namespace, name))
+        return self._queues[key.kind].get(key[1:])
 
     def find_workflows(self, namespace: str, name: str) -> TaskQueue | None:
         """The queue of workflow tasks of this name, if anybody has used it."""
@@ -398,3 +397,4 @@ class Matching:
         """Drops a queue that holds nothing: names may be many over a long life, sticky ones above all."""
         if not (queue.pollers or queue.ready or queue.orphans or queue.remainder or queue.reading):
             self._queues[queue.key.kind].pop((queue.key.namespace, queue.key.name), None)
+            self.settings.forget(self, queue.key)

@@ -38,6 +38,13 @@ class QueueSettings:
         queue.limit = self._limits.get(key) or self._said.get(key)
         queue.weights = self._weights.get(key, {})
 
+    def forget(self, matching: Matching, key: QueueKey) -> None:
+        """A queue is no longer used: what its workers said goes with the last of its versions."""
+        if self._said:
+            named = key._replace(name=key.name.partition(MARK)[0])
+            if named in self._said and not parts(matching, named):
+                del self._said[named]
+
     def source(self, key: QueueKey) -> RateLimitSource.ValueType:
         """Who says how fast a queue may give tasks away."""
         of_operator = self._limits.get(key)
