@@ -75,6 +75,18 @@ def root_of(run: Run) -> WorkflowExecution:
     return WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
 
 
+def request_id(run: Run, initiated_event_id: int) -> str:
+    """Of what an event asks of another run. It names the run that wrote it, not what that was reset to: what has arrived does so once.
+
+    What this run itself asks for after a reset has an id of its own, though the run before may have had an event of the same number.
+    """
+    writer = run.start.original_execution_run_id or run.run_id
+    for event_id, new_run_id in run.resets:
+        if event_id < initiated_event_id:
+            writer = new_run_id
+    return f"{writer}:{initiated_event_id}"
+
+
 # The fold.
 
 

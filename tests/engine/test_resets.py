@@ -1,0 +1,64 @@
+"""Proves that a workflow that is reset, even more than once, does again what it does to others, and hears of its children's ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+import core_commands as commands
+from by_hand import ByHand, child, kinds
+
+from perdure.engine.engine import Engine
+
+FIRST_TASK = 4
+"""The point before all that the first workflow task has asked for."""
+
+
+@pytest.fixture
+def hand(engine: Engine) -> ByHand:
+    return ByHand(engine)
+
+
+async def test_a_signal_that_is_sent_again_after_each_reset_arrives_each_time(hand: ByHand) -> None:
+    """The events that ask for it have the same number in every reset run: that does not make them the same signal."""
+    await hand.start("receiver")
+    first = await hand.start("wf")
+    await hand.step("wf", commands.signal_external("receiver"))
+    await hand.until("wf", "ExternalWorkflowExecutionSignaled")
+    for count in (2, 3):
+        run_id = await hand.reset("wf", FIRST_TASK, first)
+        await hand.step("wf", commands.signal_external("receiver"))
+        answer = await hand.until("wf", "ExternalWorkflowExecutionSignaled", run_id)
+        assert answer.external_workflow_execution_signaled_event_attributes.initiated_event_id == 8
+        assert (await hand.kinds("receiver")).count("WorkflowExecutionSignaled") == count
+
+
+async def test_a_signal_that_was_sent_before_the_point_is_not_sent_again(hand: ByHand) -> None:
+    """Its answer was lost with the tail, so the new run asks again; the receiver knows it."""
+    await hand.start("receiver")
+    await hand.start("wf")
+    await hand.signal("wf")  # so that there is a workflow task before the answer
+    task = await hand.poll("wf")
+    await hand.complete(task, commands.signal_external("receiver"), force_create_new_workflow_task=True)
+    await hand.until("wf", "ExternalWorkflowExecutionSignaled")
+    point = (await hand.kinds("wf")).index("ExternalWorkflowExecutionSignaled")  # the second WorkflowTaskScheduled
+    assert (await hand.kinds("wf"))[point - 1] == "WorkflowTaskScheduled"
+    run_id = await hand.reset("wf", point + 1)
+    await hand.until("wf", "ExternalWorkflowExecutionSignaled", run_id)
+    assert (await hand.kinds("receiver")).count("WorkflowExecutionSignaled") == 1
+
+
+async def test_a_child_that_still_runs_cannot_be_started_again_after_any_reset(hand: ByHand) -> None:
+    first = await hand.start("wf")
+    await hand.step("wf", child("c"))
+    await hand.until("wf", "ChildWorkflowExecutionStarted")
+    for _ in range(2):
+        run_id = await hand.reset("wf", FIRST_TASK, first)
+        await hand.step("wf", child("c"))
+        await hand.until("wf", "StartChildWorkflowExecutionFailed", run_id)
+    assert kinds(await hand.events("c")) == ["WorkflowExecutionStarted", "WorkflowTaskScheduled"]
