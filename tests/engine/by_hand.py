@@ -12,6 +12,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     PollWorkflowTaskQueueRequest,
@@ -76,14 +77,16 @@ class ByHand:
         return kinds(task.history.events)
 
     async def signal(self, workflow_id: str, name: str = "go", **fields: Any) -> None:
-        request = SignalWorkflowExecutionRequest(
-            namespace="default", workflow_execution=execution(workflow_id), signal_name=name, **fields
-        )
+        request = SignalWorkflowExecutionRequest(namespace="default", workflow_execution=execution(workflow_id), signal_name=name, **fields)
         await self.service.signal_workflow_execution(request)
 
     async def terminate(self, workflow_id: str, run_id: str = "") -> None:
         request = TerminateWorkflowExecutionRequest(namespace="default", workflow_execution=execution(workflow_id, run_id))
         await self.service.terminate_workflow_execution(request)
+
+    async def delete(self, workflow_id: str, run_id: str = "") -> None:
+        request = DeleteWorkflowExecutionRequest(namespace="default", workflow_execution=execution(workflow_id, run_id))
+        await self.service.delete_workflow_execution(request)
 
     async def reset(self, workflow_id: str, point: int, run_id: str = "", **fields: Any) -> str:
         request = ResetWorkflowExecutionRequest(
@@ -104,9 +107,7 @@ class ByHand:
 
     async def until(self, workflow_id: str, kind: str, run_id: str = "") -> HistoryEvent:
         """The first event of a kind, as soon as it is durable."""
-        request = GetWorkflowExecutionHistoryRequest(
-            namespace="default", execution=execution(workflow_id, run_id), wait_new_event=True
-        )
+        request = GetWorkflowExecutionHistoryRequest(namespace="default", execution=execution(workflow_id, run_id), wait_new_event=True)
         async with asyncio.timeout(30):
             while True:
                 page = await self.service.get_workflow_execution_history(request)

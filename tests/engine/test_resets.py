@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.command.v1 import Command
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -62,3 +63,40 @@ async def test_a_child_that_still_runs_cannot_be_started_again_after_any_reset(h
         await hand.step("wf", child("c"))
         await hand.until("wf", "StartChildWorkflowExecutionFailed", run_id)
     assert kinds(await hand.events("c")) == ["WorkflowExecutionStarted", "WorkflowTaskScheduled"]
+
+
+async def with_child(hand: ByHand) -> tuple[str, int]:
+    """A parent whose child runs; its run id, and a point after the child's start."""
+    first = await hand.start("wf")
+    await hand.step("wf", child("c"))
+    await hand.until("wf", "ChildWorkflowExecutionStarted")
+    await hand.step("wf")
+    return first, (await hand.kinds("wf")).index("WorkflowTaskCompleted", 6) + 1
+
+
+async def test_a_child_that_runs_belongs_to_the_run_that_its_parent_was_reset_to(hand: ByHand) -> None:
+    first, point = await with_child(hand)
+    second = await hand.reset("wf", point, first)
+    third = await hand.reset("wf", point, second)
+    await hand.step("c", commands.complete("done"))
+    ended = await hand.until("wf", "ChildWorkflowExecutionCompleted", third)
+    assert ended.child_workflow_execution_completed_event_attributes.started_event_id
+    assert "ChildWorkflowExecutionCompleted" not in await hand.kinds("wf", first) + await hand.kinds("wf", second)
+
+
+async def test_a_child_is_ended_with_the_run_that_its_parent_was_reset_to(hand: ByHand) -> None:
+    first, point = await with_child(hand)
+    await hand.reset("wf", point, first)
+    assert await hand.status("c") == 1
+    await hand.terminate("wf")
+    assert (await hand.until("c", "WorkflowExecutionTerminated")).workflow_execution_terminated_event_attributes.reason
+
+
+@pytest.mark.parametrize("end", [commands.complete(), commands.fail()])
+async def test_a_childs_end_is_heard_though_the_run_that_started_it_has_been_deleted(hand: ByHand, end: Command) -> None:
+    first, point = await with_child(hand)
+    second = await hand.reset("wf", point, first)
+    await hand.delete("wf", first)
+    await hand.step("c", end)
+    kind = "Completed" if end.HasField("complete_workflow_execution_command_attributes") else "Failed"
+    await hand.until("wf", f"ChildWorkflowExecution{kind}", second)
