@@ -97,7 +97,7 @@ class Starts:
     async def _use(self, existing: LiveRun, request: StartRequest) -> Message:
         if isinstance(request, SignalWithStartWorkflowExecutionRequest):
             await make_room(existing, self._clock)
-            if existing.evicted:
+            if existing.evicted or existing.run.closed:
                 raise StaleRun
         outcome = await self._transactions.run(existing, request)
         return reply_of(outcome)

@@ -30,7 +30,7 @@ from temporalio.api.workflowservice.v1 import (
     UnpauseWorkflowExecutionResponse,
 )
 
-from perdure.engine.back_pressure import is_crowded
+from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import describe
 from perdure.engine.live_runs import LiveRun
@@ -62,7 +62,8 @@ class WorkflowCalls(Calls):
         if live is None:
             live = await self._find(request.namespace, execution.workflow_id, execution.run_id)
         if is_crowded(live):
-            live = await self._with_room(live)
+            await make_room(live, self.engine.clock)
+            live = await self._find(request.namespace, execution.workflow_id, execution.run_id)  # another run, perhaps
         outcome = await self.engine.transactions.run(live, request)
         return cast(SignalWorkflowExecutionResponse, outcome.reply)
 
