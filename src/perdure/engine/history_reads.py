@@ -138,7 +138,7 @@ class HistoryReads:
             run_id = pinned
         live = await self._find(request.namespace, execution.workflow_id, run_id)
         last = min(last or live.durable_next_event_id, live.durable_next_event_id - 1)
-        first = max(1, last - min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX) + 1)
+        first = max(1, last - _page_events(request.maximum_page_size) + 1)
         response = GetWorkflowExecutionHistoryReverseResponse()
         response.history.events.extend(reversed(await self.events(live.run.run_id, first, last)))
         if first > 1:
@@ -180,7 +180,7 @@ class HistoryReads:
         more_will_come = request.wait_new_event and not live.close_event  # as of `last`: the run may end while events are read
         # Without waiting, the end is the one that the first page saw.
         last = end if end and not request.wait_new_event else live.durable_next_event_id - 1
-        limit = min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX)
+        limit = _page_events(request.maximum_page_size)
         page = await self.events(run.run_id, first, min(last, first + limit - 1)) if first <= last else []
         response = GetWorkflowExecutionHistoryResponse()
         response.history.events.extend(page)
@@ -229,6 +229,11 @@ class _Ending(NamedTuple):
 
     waits: dict[asyncio.Future[None], None]
     timer: Cancellable
+
+
+def _page_events(wanted: int) -> int:
+    """How many events a page has at most; what is no number of events asks for as many as there may be."""
+    return wanted if 0 < wanted < PAGE_EVENTS_MAX else PAGE_EVENTS_MAX
 
 
 def _wake(waiting: Sequence[asyncio.Future[None]]) -> None:
