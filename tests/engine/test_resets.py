@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 import core_commands as commands
 from by_hand import ByHand, child, kinds
 
+from perdure.engine.core import limits
 from perdure.engine.engine import Engine
 
 FIRST_TASK = 4
@@ -21,7 +22,8 @@ FIRST_TASK = 4
 
 
 @pytest.fixture
-def hand(engine: Engine) -> ByHand:
+def hand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> ByHand:
+    monkeypatch.setattr(limits, "CONTINUE_SPACING", 0)  # runs of a chain follow at once
     return ByHand(engine)
 
 
@@ -100,3 +102,57 @@ async def test_a_childs_end_is_heard_though_the_run_that_started_it_has_been_del
     await hand.step("c", end)
     kind = "Completed" if end.HasField("complete_workflow_execution_command_attributes") else "Failed"
     await hand.until("wf", f"ChildWorkflowExecution{kind}", second)
+
+
+async def chain(hand: ByHand, count: int) -> list[str]:
+    """Runs that continue each other, each of which heard a signal that names it, the last one open; their ids."""
+    run_ids = [await hand.start("wf")]
+    for number in range(count):
+        await hand.signal("wf", str(number))
+        if number == count - 1:
+            break
+        await hand.step("wf", commands.continue_as_new())
+        run_ids.append((await hand.events("wf", run_ids[-1]))[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id)
+    return run_ids
+
+
+async def signals(hand: ByHand, run_id: str = "") -> list[str]:
+    return [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        for event in await hand.events("wf", run_id)
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+
+
+async def test_what_later_runs_of_the_chain_heard_happens_again(hand: ByHand) -> None:
+    first, second, third = await chain(hand, 3)
+    again = await hand.reset("wf", 5, first)
+    assert await signals(hand, again) == ["0", "1", "2"]
+    assert [await hand.status("wf", run_id) for run_id in (first, second, third, again)] == [6, 6, 5, 1]
+
+
+async def test_a_chain_whose_middle_was_deleted_can_be_reset_at_its_beginning(hand: ByHand) -> None:
+    """What the run after the gap heard is out of reach; it ends all the same, for it is the current one."""
+    first, second, third = await chain(hand, 3)
+    await hand.delete("wf", second)
+    again = await hand.reset("wf", 5, first)
+    assert await signals(hand, again) == ["0"]
+    assert [await hand.status("wf", run_id) for run_id in (third, again)] == [5, 1]
+
+
+async def test_a_workflow_whose_current_run_was_deleted_can_be_reset_at_an_older_one(hand: ByHand) -> None:
+    first, _, third = await chain(hand, 3)
+    await hand.delete("wf", third)
+    again = await hand.reset("wf", 5, first)
+    assert await signals(hand, again) == ["0", "1"]
+    assert await hand.kinds("wf") == await hand.kinds("wf", again)  # it is the current one
+    assert await hand.step("wf", commands.complete()) == [
+        "WorkflowExecutionStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowExecutionSignaled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+        "WorkflowExecutionSignaled",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+    ]
