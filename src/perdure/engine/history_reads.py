@@ -35,7 +35,7 @@ from perdure.model.clock import Cancellable, Clock
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.patience import wait_seconds
-from perdure.model.rpc import invalid_argument
+from perdure.model.rpc import invalid_argument, not_found
 from perdure.storage.contract import join_history
 
 PAGE_EVENTS_MAX = 256
@@ -93,11 +93,17 @@ class HistoryReads:
         self._ending.clear()
 
     async def events(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
-        """Durable events of a run, both ends included."""
+        """Durable events of a run, both ends included.
+
+        Raises:
+            RpcError: NOT_FOUND, if it has been deleted meanwhile.
+        """
         found: list[HistoryEvent] = []
         while first_event_id <= last_event_id:
             page = await self._page(run_id, first_event_id, last_event_id)
             if not page:
+                if await self._runs.load(run_id) is None:
+                    raise not_found("the workflow execution has been deleted")
                 raise StorageCorrupt(f"The history of run {run_id} has no event {first_event_id}, which it should have")
             found.extend(page)
             first_event_id = page[-1].event_id + 1
