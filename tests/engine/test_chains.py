@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy as Conflict
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionRequest,
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 import core_commands as commands
 from by_hand import ByHand, execution
 
-from perdure.engine import open_engine
+from perdure.engine import live_runs, open_engine
 from perdure.engine.back_pressure import WAITING_EVENTS_MAX
 from perdure.engine.engine import Engine
 from perdure.model.ids import new_run_id
@@ -121,3 +122,17 @@ def signal_with_start() -> SignalWithStartWorkflowExecutionRequest:
     request = SignalWithStartWorkflowExecutionRequest(namespace="default", workflow_id="wf", signal_name="late", request_id="late")
     request.workflow_type.name, request.task_queue.name = "Flow", "wf"
     return request
+
+
+async def test_a_run_that_another_replaces_is_not_dropped_for_lack_of_room(hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory has room for one: the new run, and the one that it ends is needed until that is on its way."""
+    monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
+    first = await hand.start("wf")
+    second = await hand.start("wf", workflow_id_conflict_policy=Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING)
+    while (await hand.poll("wf")).workflow_execution.run_id != second:
+        pass
+    third = await hand.reset("wf", 3)
+    request = signal_with_start()
+    request.workflow_id_conflict_policy = Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+    fourth = (await hand.service.signal_with_start_workflow_execution(request)).run_id
+    assert [await hand.status("wf", run_id) for run_id in (first, second, third, fourth)] == [5, 5, 5, 1]

@@ -110,9 +110,9 @@ class Resets:
             environment.release_reserved()
             raise self._transactions.broken(request, current, error) from error
         live = LiveRun(outcome.run, 0)
-        self._runs.add(live, current=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(outcome.run, None if replaced is None else replaced.run))
+        self._runs.add(live, current=True)  # after that: making room for it might else drop the run that it ends
         await future
         if outcome.terminated is None or base_run_id != current.run.run_id:
             await self._note(base_run_id, outcome.run.run_id)
