@@ -51,6 +51,7 @@ class Committer:
         self._in_flight = 0
         self._lone_writes = LoneWrites()
         self._settled: asyncio.Future[None] | None = None
+        self._closed = False
         self.groups = 0
         """Groups written since the engine opened; with `transactions`, how well commits are shared."""
         self.transactions = 0
@@ -80,7 +81,8 @@ class Committer:
             await asyncio.shield(self._settled)
 
     def close(self) -> None:
-        """Ends the writer; call `settle` first."""
+        """Ends the writer; call `settle` first. What is submitted later is not written, and is told so."""
+        self._closed = True
         if self._thread is not None and self._thread.is_alive():
             self._handed_over.put(None)
             self._thread.join()
@@ -90,7 +92,9 @@ class Committer:
         turn, self._gathering = self._gathering, []
         if not turn:
             return
-        if self._thread is None:
+        if self._closed:
+            self._answer(turn, [Committed.FAILED] * len(turn), 0.0)
+        elif self._thread is None:
             self._answer(turn, self._commit(turn, self._storage.commit) or _unknown(turn), 0.0)
         elif self._in_flight > 1 or not self._lone_writes.suit(turn[0][0]) or not self._write_here(turn):
             self._handed_over.put(turn)
