@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 from temporalio.api.command.v1 import Command
+from temporalio.api.enums.v1 import ParentClosePolicy
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 import core_commands as commands
-from by_hand import ByHand, child, kinds
+from by_hand import ByHand, child, execution, kinds
 
 from perdure.engine.core import limits
 from perdure.engine.engine import Engine
@@ -101,7 +104,8 @@ async def test_a_childs_end_is_heard_though_the_run_that_started_it_has_been_del
     await hand.delete("wf", first)
     await hand.step("c", end)
     kind = "Completed" if end.HasField("complete_workflow_execution_command_attributes") else "Failed"
-    await hand.until("wf", f"ChildWorkflowExecution{kind}", second)
+    told = await hand.until("wf", f"ChildWorkflowExecution{kind}", second)
+    assert told.event_id > point
 
 
 async def chain(hand: ByHand, count: int) -> list[str]:
@@ -156,3 +160,54 @@ async def test_a_workflow_whose_current_run_was_deleted_can_be_reset_at_an_older
         "WorkflowTaskScheduled",
         "WorkflowTaskStarted",
     ]
+
+
+async def ended_unheard(hand: ByHand, way: str) -> tuple[str, int, str]:
+    """A parent whose child has ended without an open run of it to hear that; its first run, a point before, and how the child ended."""
+    first = await hand.start("wf")
+    abandon = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON if "abandoned" in way else 0
+    await hand.step("wf", child("c", parent_close_policy=abandon))
+    await hand.until("wf", "ChildWorkflowExecutionStarted")
+    task = await hand.poll("wf")
+    if way == "in another reset run":
+        await hand.complete(task)
+        second = await hand.reset("wf", task.started_event_id + 1, first)
+        await hand.step("c", commands.complete("done"))
+        await hand.until("wf", "ChildWorkflowExecutionCompleted", second)
+        return first, task.started_event_id + 1, "Completed"
+    await hand.complete(task, commands.fail())
+    if way == "with its parent":
+        await hand.until("c", "WorkflowExecutionTerminated")
+        return first, task.started_event_id + 1, "Terminated"
+    if way == "abandoned, continued":
+        await hand.step("c", commands.continue_as_new())
+    await hand.step("c", commands.complete("done"))
+    return first, task.started_event_id + 1, "Completed"
+
+
+WAYS = ("in another reset run", "with its parent", "abandoned", "abandoned, continued")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_child_that_ended_when_no_run_listened_is_heard_after_a_reset(hand: ByHand, way: str) -> None:
+    first, point, how = await ended_unheard(hand, way)
+    while (live := hand.engine.runs.get_current("default", "c")) is None or live.run.unsent:
+        await asyncio.sleep(0)  # it has yet to find that nobody listens
+    last = await hand.service.describe_workflow_execution(DescribeWorkflowExecutionRequest(namespace="default", execution=execution("c")))
+    run_id = await hand.reset("wf", point, first)
+    told = await hand.until("wf", f"ChildWorkflowExecution{how}", run_id)
+    attributes = getattr(told, f"child_workflow_execution_{how.lower()}_event_attributes")
+    assert (attributes.initiated_event_id, attributes.started_event_id) == (5, 6)
+    assert attributes.workflow_execution == last.workflow_execution_info.execution
+    assert (await hand.kinds("wf", run_id))[-3:] == ["WorkflowTaskFailed", f"ChildWorkflowExecution{how}", "WorkflowTaskScheduled"]
+    hand.engine.runs.evict(hand.engine.runs.get_current("default", "wf"))  # type: ignore[arg-type]
+    assert (await hand.step("wf", commands.complete()))[-1] == "WorkflowTaskStarted"  # as it is read again
+
+
+async def test_a_child_that_was_reset_itself_tells_its_end_later(hand: ByHand) -> None:
+    first, point, _ = await ended_unheard(hand, "abandoned")
+    await hand.reset("c", FIRST_TASK)
+    run_id = await hand.reset("wf", point, first)
+    assert (await hand.kinds("wf", run_id))[-2:] == ["WorkflowTaskFailed", "WorkflowTaskScheduled"]
+    await hand.step("c", commands.fail())
+    await hand.until("wf", "ChildWorkflowExecutionFailed", run_id)

@@ -13,7 +13,9 @@ from typing import TypeAlias
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
+from perdure.engine.children import Children
 from perdure.engine.core import codes
+from perdure.engine.core.inbound import ChildClosed
 from perdure.engine.core.reset import WasReset, check_reset, reset
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
@@ -58,11 +60,14 @@ class Resets:
                 raise invalid_argument(f"WorkflowTaskFinishEventId {point} is beyond the last event of the run.")
             events = await self._history.events(base.run.run_id, 1, base.durable_next_event_id - 1)
             last, later = await self._later_runs(namespace, execution.workflow_id, base.run.run_id, events)
+            children = Children(self._runs, self._transactions, namespace)
+            await children.look(events, point)
             unchanged = versions == (base.version, current.version) and not (base.evicted or current.evicted)
-            if unchanged and self._runs.get_current(namespace, execution.workflow_id) is replaced:
+            if unchanged and children.still_so() and self._runs.get_current(namespace, execution.workflow_id) is replaced:
                 request.workflow_execution.run_id = base.run.run_id
                 dropped = events[point - 1 :] + later
-                return await self._reset(current, replaced, events[: point - 1], dropped, last == current.run.run_id, request)
+                continues = last == current.run.run_id
+                return await self._reset(current, replaced, events[: point - 1], dropped, children.ends, continues, request)
         raise unavailable("the workflow goes on all the time; try again")
 
     async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
@@ -96,13 +101,14 @@ class Resets:
         replaced: LiveRun | None,
         kept: list[HistoryEvent],
         dropped: list[HistoryEvent],
+        ends: list[ChildClosed],
         continues: bool,
         request: ResetWorkflowExecutionRequest,
     ) -> ResetWorkflowExecutionResponse:
         environment, base_run_id = self._transactions.environment, request.workflow_execution.run_id
         environment.begin()
         try:
-            outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment)
+            outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment, ends=ends)
         except RpcError:
             environment.release_reserved()
             raise

@@ -182,6 +182,15 @@ _EXTERNAL_ANSWERS: Final[dict[int, str]] = {
 """What the sender of a signal or a cancel request hears of it, and where that stands in the event."""
 
 
+_FOLLOWED: Final[dict[int, str]] = {
+    codes.WORKFLOW_COMPLETED: "workflow_execution_completed_event_attributes",
+    codes.WORKFLOW_FAILED: "workflow_execution_failed_event_attributes",
+    codes.WORKFLOW_TIMED_OUT: "workflow_execution_timed_out_event_attributes",
+    codes.WORKFLOW_CONTINUED: "workflow_execution_continued_as_new_event_attributes",
+}
+"""How a run may close that another follows, and where that event names it."""
+
+
 # The end of a run.
 
 
@@ -190,15 +199,13 @@ def end_of(event: HistoryEvent) -> End:
     kind = event.event_type
     if kind == codes.WORKFLOW_TERMINATED:
         return End.RESET if event.workflow_execution_terminated_event_attributes.identity == RESETTER else End.LAST
-    if kind == codes.WORKFLOW_CONTINUED:
-        return End.CONTINUED
-    if kind == codes.WORKFLOW_COMPLETED:
-        next_run = event.workflow_execution_completed_event_attributes.new_execution_run_id
-    elif kind == codes.WORKFLOW_FAILED:
-        next_run = event.workflow_execution_failed_event_attributes.new_execution_run_id
-    else:
-        next_run = event.workflow_execution_timed_out_event_attributes.new_execution_run_id
-    return End.CONTINUED if next_run else End.LAST
+    return End.CONTINUED if next_run_of(event) else End.LAST
+
+
+def next_run_of(event: HistoryEvent) -> str:
+    """The run that follows one which closed with this event; empty if none does."""
+    where = _FOLLOWED.get(event.event_type)
+    return "" if where is None else str(getattr(event, where).new_execution_run_id)
 
 
 def closed(run: Run, end: End) -> None:
