@@ -1,4 +1,5 @@
-"""Proves that a read of a history which waits for news ends: with the close event, or after 20 seconds with a token and nothing else."""
+"""Proves that reads of a history end: page by page, and those that wait for news with the close event, or after 20 seconds with a token
+and nothing else."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import pytest
 from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
 )
@@ -114,3 +117,36 @@ async def test_a_run_that_ends_while_its_events_are_read_does_not_end_the_follow
             break
     assert seen == list(range(1, len(seen) + 1))
     assert response.history.events[-1].HasField("workflow_execution_terminated_event_attributes")
+
+
+async def test_who_waits_for_the_end_of_a_run_that_is_deleted_hears_of_it(reader: Reader) -> None:
+    reads = [reader.read(), reader.read()]
+    await reader.clock.advance(1)
+    delete = DeleteWorkflowExecutionRequest(namespace="default")
+    delete.workflow_execution.workflow_id = "w"
+    await reader.service.delete_workflow_execution(delete)
+    for response in await asyncio.gather(*reads):
+        (event,) = response.history.events
+        assert event.workflow_execution_terminated_event_attributes.reason == "Delete workflow execution"
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1, 2, 10_000])
+async def test_pages_of_any_size_lead_through_the_whole_history(reader: Reader, size: int) -> None:
+    terminate = TerminateWorkflowExecutionRequest(namespace="default", reason="enough")
+    terminate.workflow_execution.workflow_id = "w"
+    await reader.service.terminate_workflow_execution(terminate)
+    ways = (
+        (GetWorkflowExecutionHistoryRequest, reader.service.get_workflow_execution_history, [1, 2, 3]),
+        (GetWorkflowExecutionHistoryReverseRequest, reader.service.get_workflow_execution_history_reverse, [3, 2, 1]),
+    )
+    for kind, read, wanted in ways:
+        request = kind(namespace="default", maximum_page_size=size)
+        request.execution.workflow_id = "w"
+        seen: list[int] = []
+        for _ in range(len(wanted)):
+            response = await read(request)  # type: ignore[arg-type]
+            seen += [event.event_id for event in response.history.events]
+            request.next_page_token = response.next_page_token
+            if not request.next_page_token:
+                break
+        assert seen == wanted and not request.next_page_token

@@ -36,7 +36,7 @@ class Valve(MemoryStorage):
     failing = False
 
     def commit(self, group: list[Transaction]) -> list[Committed]:  # type: ignore[override]
-        return [Committed.NO] * len(group) if self.failing else super().commit(group)
+        return [Committed.FAILED] * len(group) if self.failing else super().commit(group)
 
 
 @pytest.fixture

@@ -153,3 +153,12 @@ def test_a_slow_write_makes_it_wary() -> None:
 def test_a_shared_group_says_that_more_is_at_work() -> None:
     said = judged([step(9, version) for version in range(60, 64)], lambda writes: writes.note(step(9, 59), 2, QUICK / 2))
     assert said == [False, True, True, True]
+
+
+async def test_what_comes_after_the_end_is_not_written_and_is_told_so(storage: Watched) -> None:
+    committer = Committer(storage)
+    committer.close()
+    async with asyncio.timeout(30):
+        assert await commit(committer, start(1, "order-1")) == [Committed.FAILED]
+        await committer.settle()
+    assert storage.written == []

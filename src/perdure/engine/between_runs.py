@@ -243,21 +243,30 @@ class BetweenRuns:
         await self._together(live, done, parent, told)
 
     async def _parent(self, namespace: str, message: outbound.TellParent) -> LiveRun | None:
-        """The run that waits for a child: its parent, or what that was reset to; None if there is none any more."""
+        """The run that waits for a child: its parent, or what that was reset to; None if there is none any more.
+
+        Where the parent has been deleted, the current run is asked: it knows the child by what no other has, the id of its first run.
+        """
+        origin = ""
         try:
             parent = await self._runs.find(namespace, message.workflow_id, message.run_id)
+        except RpcError as error:
+            if error.code is not StatusCode.NOT_FOUND:
+                raise
+        else:
             if not parent.run.closed:
                 return parent
             await self._transactions.settled(parent)
+            origin = parent.run.start.original_execution_run_id
+        try:
             current = await self._runs.find(namespace, message.workflow_id, "")
         except RpcError as error:
             if error.code is not StatusCode.NOT_FOUND:
                 raise
             return None
-        if current.run.start.original_execution_run_id == parent.run.start.original_execution_run_id:
-            if not current.run.closed:
-                return current
-            await self._transactions.settled(current)
+        if not current.run.closed and origin in ("", current.run.start.original_execution_run_id):
+            return current
+        await self._transactions.settled(current)
         return None
 
     # The end of a run, or of an update, told to the Nexus operations that wait for it.

@@ -53,6 +53,7 @@ class Committer:
         self._settled: asyncio.Future[None] | None = None
         self._behind: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits until how many transactions have been answered."""
+        self._closed = False
         self.groups = 0
         """Groups written since the engine opened; with `transactions`, how well commits are shared."""
         self.transactions = 0
@@ -89,7 +90,8 @@ class Committer:
             await caught_up
 
     def close(self) -> None:
-        """Ends the writer; call `settle` first."""
+        """Ends the writer; call `settle` first. What is submitted later is not written, and is told so."""
+        self._closed = True
         if self._thread is not None and self._thread.is_alive():
             self._handed_over.put(None)
             self._thread.join()
@@ -99,7 +101,9 @@ class Committer:
         turn, self._gathering = self._gathering, []
         if not turn:
             return
-        if self._thread is None:
+        if self._closed:
+            self._answer(turn, [Committed.FAILED] * len(turn), 0.0)
+        elif self._thread is None:
             self._answer(turn, self._commit(turn, self._storage.commit) or _unknown(turn), 0.0)
         elif self._in_flight > 1 or not self._lone_writes.suit(turn[0][0]) or not self._write_here(turn):
             self._handed_over.put(turn)

@@ -50,7 +50,7 @@ from perdure.engine.timer_queue import TimerQueue
 from perdure.engine.transactions import Transactions, close_event_of
 from perdure.engine.updates import Updates
 from perdure.engine.versioned_queues import MARK
-from perdure.model.rpc import RpcError
+from perdure.model.rpc import RpcError, not_found
 
 _HandedOver: TypeAlias = StartedWorkflowTask | QueryTask | NexusTask | PollWorkflowTaskQueueResponse | PollNexusTaskQueueResponse
 
@@ -199,6 +199,8 @@ class Dispatch:
 
     async def _hand_over_query_read(self, task: QueryTask, poller: Poller) -> None:
         events = await self._background.persist(lambda: self.history.events(task.run_id, 1, task.last_event_id))
+        if events is None and not task.answer.done() and not self._background.closed:
+            task.answer.set_exception(not_found("the workflow execution has been deleted"))
         if events is None or task.answer.done():
             poller.release()
             return
@@ -210,7 +212,7 @@ class Dispatch:
     async def _hand_over_read(self, task: StartedWorkflowTask, poller: Poller) -> None:
         events = await self._background.persist(lambda: self.history.events(task.run_id, task.first_event_id, task.last_event_id))
         if events is None:
-            poller.release()  # the task times out
+            poller.release()  # the run has been deleted, and its task with it; or nothing can be read, and the task times out
             return
         if poller.future.done():
             self._adopt(task, poller)

@@ -35,7 +35,7 @@ from perdure.model.clock import Cancellable, Clock
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
 from perdure.model.patience import wait_seconds
-from perdure.model.rpc import invalid_argument
+from perdure.model.rpc import invalid_argument, not_found
 from perdure.storage.contract import join_history
 
 PAGE_EVENTS_MAX = 256
@@ -93,11 +93,17 @@ class HistoryReads:
         self._ending.clear()
 
     async def events(self, run_id: str, first_event_id: int, last_event_id: int) -> list[HistoryEvent]:
-        """Durable events of a run, both ends included."""
+        """Durable events of a run, both ends included.
+
+        Raises:
+            RpcError: NOT_FOUND, if it has been deleted meanwhile.
+        """
         found: list[HistoryEvent] = []
         while first_event_id <= last_event_id:
             page = await self._page(run_id, first_event_id, last_event_id)
             if not page:
+                if await self._runs.load(run_id) is None:
+                    raise not_found("the workflow execution has been deleted")
                 raise StorageCorrupt(f"The history of run {run_id} has no event {first_event_id}, which it should have")
             found.extend(page)
             first_event_id = page[-1].event_id + 1
@@ -138,7 +144,7 @@ class HistoryReads:
             run_id = pinned
         live = await self._find(request.namespace, execution.workflow_id, run_id)
         last = min(last or live.durable_next_event_id, live.durable_next_event_id - 1)
-        first = max(1, last - min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX) + 1)
+        first = max(1, last - _page_events(request.maximum_page_size) + 1)
         response = GetWorkflowExecutionHistoryReverseResponse()
         response.history.events.extend(reversed(await self.events(live.run.run_id, first, last)))
         if first > 1:
@@ -180,7 +186,7 @@ class HistoryReads:
         more_will_come = request.wait_new_event and not live.close_event  # as of `last`: the run may end while events are read
         # Without waiting, the end is the one that the first page saw.
         last = end if end and not request.wait_new_event else live.durable_next_event_id - 1
-        limit = min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX)
+        limit = _page_events(request.maximum_page_size)
         page = await self.events(run.run_id, first, min(last, first + limit - 1)) if first <= last else []
         response = GetWorkflowExecutionHistoryResponse()
         response.history.events.extend(page)
@@ -229,6 +235,11 @@ class _Ending(NamedTuple):
 
     waits: dict[asyncio.Future[None], None]
     timer: Cancellable
+
+
+def _page_events(wanted: int) -> int:
+    """How many events a page has at most; what is no number of events asks for as many as there may be."""
+    return wanted if 0 < wanted < PAGE_EVENTS_MAX else PAGE_EVENTS_MAX
 
 
 def _wake(waiting: Sequence[asyncio.Future[None]]) -> None:

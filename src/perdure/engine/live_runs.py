@@ -23,7 +23,7 @@ from perdure.engine.matching import ReadyTask
 from perdure.engine.reader import Reader
 from perdure.model.errors import StorageCorrupt
 from perdure.model.ids import run_id_bytes, run_id_text
-from perdure.model.rpc import RpcError, invalid_argument, not_found
+from perdure.model.rpc import RpcError, invalid_argument, not_found, unavailable
 from perdure.storage.contract import Waiting
 
 LIVE_RUNS_MAX = 1_000
@@ -101,6 +101,7 @@ class LiveRuns:
         self._left: list[asyncio.Future[None]] = []
         self._wanted: list[str] = []
         self._loader: asyncio.Task[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -209,10 +210,16 @@ class LiveRuns:
         return live
 
     async def load(self, run_id: str) -> LiveRun | None:
-        """A run from memory or from the storage; None if there is none. Runs wanted at once are read together."""
+        """A run from memory or from the storage; None if there is none. Runs wanted at once are read together.
+
+        Raises:
+            RpcError: INVALID_ARGUMENT for a run id that is none; UNAVAILABLE when the engine closes.
+        """
         live = self.get(run_id)
         if live is not None:
             return live
+        if self._closed:
+            raise _closing()
         loading = self._loading.get(run_id)
         if loading is None:
             try:
@@ -258,12 +265,21 @@ class LiveRuns:
         return await self._reader.read(self._reader.storage.waiting_queues)
 
     async def close(self) -> None:
-        """Forgets everything."""
+        """Reads nothing any more: who waits for it, or asks later, is told that the engine closes."""
+        self._closed = True
         if self._loader is not None:
             self._loader.cancel()
             await asyncio.gather(self._loader, return_exceptions=True)
         for loading in self._loading.values():
-            loading.cancel()
+            if not loading.done():
+                loading.set_exception(_closing())
+                loading.exception()  # whoever waits gets it; nobody may be waiting any more
+        self._loading.clear()
+        self._wanted.clear()
+
+
+def _closing() -> RpcError:
+    return unavailable("the engine is closing")
 
 
 def _missing(namespace: str, workflow_id: str, run_id: str) -> RpcError:

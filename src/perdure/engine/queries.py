@@ -73,6 +73,7 @@ class Queries:
         self._placing = placing
         self._asked: dict[bytes, asyncio.Future[WorkflowQueryResult | None]] = {}
         self._buffered: dict[str, dict[str, _Buffered]] = {}
+        self._closed = False
 
     async def ask(self, request: QueryWorkflowRequest) -> QueryWorkflowResponse:
         """The RPC."""
@@ -81,6 +82,8 @@ class Queries:
         while True:
             live = await self._runs.find(request.namespace, execution.workflow_id, execution.run_id)
             await self._transactions.settled(live)
+            if self._closed:
+                raise unavailable("the engine is closing")
             route = query_route(live.run, request.query_reject_condition, deadline)
             if route is QueryRoute.REJECTED:
                 if live.pending:
@@ -199,7 +202,8 @@ class Queries:
                 buffered.answer.set_exception(unavailable("the workflow was reloaded while the query waited; try again"))
 
     def close(self) -> None:
-        """Every caller is told that the engine closes."""
+        """Every caller is told that the engine closes, and so is who comes later."""
+        self._closed = True
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(unavailable("the engine is closing"))

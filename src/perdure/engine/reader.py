@@ -26,6 +26,7 @@ class Reader:
         self.storage = storage
         self._threads = ThreadPoolExecutor(READER_THREADS, "perdure-reader") if storage.blocking else None
         self._places = asyncio.Semaphore(READS_QUEUED_MAX)
+        self._closed = False
 
     async def read(self, method: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """What `method` returns.
@@ -40,8 +41,14 @@ class Reader:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, method, *arguments)
             except RuntimeError as error:
                 raise StorageError(f"{self.storage.url} has been closed") from error
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if not self._closed or task is None or task.cancelling():
+                    raise
+                raise StorageError(f"{self.storage.url} has been closed") from error  # it was the read that was cancelled
 
     def close(self) -> None:
-        """Lets the reads under way end."""
+        """Lets the reads under way end, and no other begin."""
+        self._closed = True
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)

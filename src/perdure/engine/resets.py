@@ -13,13 +13,15 @@ from typing import TypeAlias
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
 
+from perdure.engine.children import Children
 from perdure.engine.core import codes
+from perdure.engine.core.inbound import ChildClosed
 from perdure.engine.core.reset import WasReset, check_reset, reset
 from perdure.engine.history_reads import HistoryReads
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.transactions import StaleRun, Transactions, current_row
 from perdure.model.errors import StorageError
-from perdure.model.rpc import RpcError, invalid_argument, unavailable
+from perdure.model.rpc import RpcError, StatusCode, invalid_argument, unavailable
 
 _Events: TypeAlias = list[HistoryEvent]
 
@@ -47,7 +49,8 @@ class Resets:
         point = request.workflow_task_finish_event_id
         for _ in range(ATTEMPTS_MAX):
             base = await self._runs.find(namespace, execution.workflow_id, execution.run_id)
-            current = await self._runs.find(namespace, execution.workflow_id, "")
+            current = await self._find(namespace, execution.workflow_id, "")
+            replaced, current = current, current or base  # without a current run, none is ended and none replaced
             await self._transactions.settled(base)
             await self._transactions.settled(current)
             if request.request_id and current.run.start_request_id == request.request_id:
@@ -57,20 +60,36 @@ class Resets:
                 raise invalid_argument(f"WorkflowTaskFinishEventId {point} is beyond the last event of the run.")
             events = await self._history.events(base.run.run_id, 1, base.durable_next_event_id - 1)
             last, later = await self._later_runs(namespace, execution.workflow_id, base.run.run_id, events)
+            children = Children(self._runs, self._transactions, namespace)
+            await children.look(events, point)
             unchanged = versions == (base.version, current.version) and not (base.evicted or current.evicted)
-            if unchanged and self._runs.get_current(namespace, execution.workflow_id) is current:
+            if unchanged and children.still_so() and self._runs.get_current(namespace, execution.workflow_id) is replaced:
                 request.workflow_execution.run_id = base.run.run_id
-                return await self._reset(current, events[: point - 1], events[point - 1 :] + later, last == current.run.run_id, request)
+                dropped = events[point - 1 :] + later
+                continues = last == current.run.run_id
+                return await self._reset(current, replaced, events[: point - 1], dropped, children.ends, continues, request)
         raise unavailable("the workflow goes on all the time; try again")
+
+    async def _find(self, namespace: str, workflow_id: str, run_id: str) -> LiveRun | None:
+        """A run that may have been deleted."""
+        try:
+            return await self._runs.find(namespace, workflow_id, run_id)
+        except RpcError as error:
+            if error.code is not StatusCode.NOT_FOUND:
+                raise
+            return None
 
     async def _later_runs(
         self, namespace: str, workflow_id: str, run_id: str, events: list[HistoryEvent]
     ) -> tuple[str, list[HistoryEvent]]:
-        """The last of the runs that continue this one, and the events of all of them."""
+        """The last of the runs that continue this one, and the events of all of them, as far as they have not been deleted."""
         later: _Events = []
         while events[-1].event_type == codes.WORKFLOW_CONTINUED:
-            run_id = events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
-            live = await self._runs.find(namespace, workflow_id, run_id)
+            next_run_id = events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+            live = await self._find(namespace, workflow_id, next_run_id)
+            if live is None:
+                break
+            run_id = next_run_id
             await self._transactions.settled(live)
             events = await self._history.events(run_id, 1, live.durable_next_event_id - 1)
             later.extend(events)
@@ -79,15 +98,17 @@ class Resets:
     async def _reset(
         self,
         current: LiveRun,
+        replaced: LiveRun | None,
         kept: list[HistoryEvent],
         dropped: list[HistoryEvent],
+        ends: list[ChildClosed],
         continues: bool,
         request: ResetWorkflowExecutionRequest,
     ) -> ResetWorkflowExecutionResponse:
         environment, base_run_id = self._transactions.environment, request.workflow_execution.run_id
         environment.begin()
         try:
-            outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment)
+            outcome = reset(current.run, kept, dropped, continues=continues, request=request, env=environment, ends=ends)
         except RpcError:
             environment.release_reserved()
             raise
@@ -95,9 +116,9 @@ class Resets:
             environment.release_reserved()
             raise self._transactions.broken(request, current, error) from error
         live = LiveRun(outcome.run, 0)
-        self._runs.add(live, current=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transactions.submit(live, outcome, future, current_row(outcome.run, current.run))
+        self._transactions.submit(live, outcome, future, current_row(outcome.run, None if replaced is None else replaced.run))
+        self._runs.add(live, current=True)  # after that: making room for it might else drop the run that it ends
         await future
         if outcome.terminated is None or base_run_id != current.run.run_id:
             await self._note(base_run_id, outcome.run.run_id)

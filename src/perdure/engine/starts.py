@@ -97,7 +97,7 @@ class Starts:
     async def _use(self, existing: LiveRun, request: StartRequest) -> Message:
         if isinstance(request, SignalWithStartWorkflowExecutionRequest):
             await make_room(existing, self._clock)
-            if existing.evicted:
+            if existing.evicted or existing.run.closed:
                 raise StaleRun
         outcome = await self._transactions.run(existing, request)
         return reply_of(outcome)
@@ -128,9 +128,9 @@ class Starts:
             environment.release_reserved()
             raise self._transactions.broken(request, existing if terminate else None, error) from error
         live = LiveRun(run, 0)
-        self._runs.add(live, current=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(run, replaced))
+        self._runs.add(live, current=True)  # after that: making room for it might else drop the run that it ends
         return live, outcome, future
 
 

@@ -94,6 +94,8 @@ class UpdateWithStart:
         for _ in range(ATTEMPTS_MAX):
             live = self._runs.get_current(namespace, workflow_id) or await self._runs.load_current(namespace, workflow_id)
             try:
+                if live is not None and live.evicted:
+                    continue  # it left memory while this was awaited
                 if live is not None and live.pending and (live.run.closed or not live.durable_version):
                     await self._transactions.settled(live)
                 elif live is not None and not attached and _uses_existing(live, start):

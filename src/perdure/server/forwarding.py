@@ -22,6 +22,7 @@ from grpc.aio import ServicerContext
 from perdure.model.callers import sees_unrecorded
 from perdure.model.patience import seconds_left
 from perdure.model.rpc import RpcError, invalid_argument, unimplemented
+from perdure.server import following
 from perdure.server.admission import Admission
 from perdure.server.statuses import fail, refuse
 
@@ -90,9 +91,13 @@ class Forwarding(grpc.GenericRpcHandler):
             try:
                 with gate.admitted(body):
                     seconds_left.set(context.time_remaining())
+                    request = _parsed(parse, body, method.name)
                     if reads_history:
                         sees_unrecorded.set(_client_name(context) not in PEOPLES_TOOLS)
-                    return (await target(_parsed(parse, body, method.name))).SerializeToString()
+                    response = await target(request)
+                    if reads_history:
+                        following.show(request, response, context)
+                    return response.SerializeToString()
             except RpcError as error:
                 refusal = error
             except Exception as error:

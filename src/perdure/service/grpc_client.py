@@ -30,6 +30,8 @@ CALL_SECONDS = 30.0
 WAIT_SECONDS = 70.0
 """What a call gets that waits for news; servers answer within 60 s."""
 _WAITING = ("poll_", "get_workflow_execution_history", "query_workflow", "update_workflow", "execute_multi_operation")
+_FEATURES = {"supported-features": "follows-next-run-id"}
+"""Servers then show how a run has ended also where another follows; we go on to that by ourselves."""
 _LOST = frozenset((StatusCode.UNKNOWN, StatusCode.CANCELLED))
 """How a connection that broke is reported."""
 
@@ -59,7 +61,7 @@ class TemporalGrpcClient:
             target_host=target,
             tls=tls or None,
             api_key=api_key,
-            rpc_metadata=metadata or {},
+            rpc_metadata={**_FEATURES, **(metadata or {})},
             grpc_compression=GrpcCompression.GZIP if tls else GrpcCompression.NONE,  # within one network it costs more than it saves
         )
         try:

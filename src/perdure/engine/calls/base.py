@@ -81,6 +81,8 @@ def rpc(method: Callable[[Any, Request], Awaitable[Response]]) -> Answer[Request
         except Exception as error:
             raised = error
         for _ in range(STALE_MAX):
+            if self.engine.closed and isinstance(raised, (StaleRun, StorageError)):
+                raise unavailable("the engine is closing") from raised
             if not isinstance(raised, StaleRun):
                 raise _refusal(method.__name__, raised) from raised
             try:

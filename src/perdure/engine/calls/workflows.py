@@ -30,9 +30,10 @@ from temporalio.api.workflowservice.v1 import (
     UnpauseWorkflowExecutionResponse,
 )
 
-from perdure.engine.back_pressure import is_crowded
+from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.calls.base import Calls, rpc
 from perdure.engine.core import describe
+from perdure.engine.live_runs import LiveRun
 
 
 class WorkflowCalls(Calls):
@@ -61,7 +62,8 @@ class WorkflowCalls(Calls):
         if live is None:
             live = await self._find(request.namespace, execution.workflow_id, execution.run_id)
         if is_crowded(live):
-            live = await self._with_room(live)
+            await make_room(live, self.engine.clock)
+            live = await self._find(request.namespace, execution.workflow_id, execution.run_id)  # another run, perhaps
         outcome = await self.engine.transactions.run(live, request)
         return cast(SignalWorkflowExecutionResponse, outcome.reply)
 
@@ -76,16 +78,20 @@ class WorkflowCalls(Calls):
         self, request: RequestCancelWorkflowExecutionRequest
     ) -> RequestCancelWorkflowExecutionResponse:
         """Asks a workflow to cancel itself."""
-        live = await self._find(request.namespace, request.workflow_execution.workflow_id, request.workflow_execution.run_id)
-        await self.engine.transactions.run(live, request)
+        await self.engine.transactions.run(await self._of_chain(request), request)
         return RequestCancelWorkflowExecutionResponse()
 
     @rpc
     async def terminate_workflow_execution(self, request: TerminateWorkflowExecutionRequest) -> TerminateWorkflowExecutionResponse:
         """Ends a workflow at once."""
-        live = await self._find(request.namespace, request.workflow_execution.workflow_id, request.workflow_execution.run_id)
-        await self.engine.transactions.run(live, request)
+        await self.engine.transactions.run(await self._of_chain(request), request)
         return TerminateWorkflowExecutionResponse()
+
+    async def _of_chain(self, request: RequestCancelWorkflowExecutionRequest | TerminateWorkflowExecutionRequest) -> LiveRun:
+        """The run that is to end. Who names its chain means the current run of it, whatever run is named beside."""
+        execution = request.workflow_execution
+        run_id = "" if request.first_execution_run_id else execution.run_id
+        return await self._find(request.namespace, execution.workflow_id, run_id)
 
     @rpc
     async def pause_workflow_execution(self, request: PauseWorkflowExecutionRequest) -> PauseWorkflowExecutionResponse:

@@ -93,6 +93,8 @@ def check_continue(plan: Plan, command: Command) -> None:
     for name, text in (("WorkflowType", a.workflow_type.name), ("TaskQueue", a.task_queue.name)):
         if limits.too_long(text):
             wrong = f"{name} on ContinueAsNewWorkflowExecutionCommand exceeds length limit."
+    if a.task_queue.name.startswith(limits.RESERVED_QUEUES):
+        wrong = f"TaskQueue name cannot start with the reserved prefix {limits.RESERVED_QUEUES}."
     for span in (a.workflow_run_timeout, a.workflow_task_timeout, a.backoff_start_interval):
         if span.seconds < 0 or span.nanos < 0:
             wrong = "a timeout on ContinueAsNewWorkflowExecutionCommand is negative"

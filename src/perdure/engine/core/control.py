@@ -41,15 +41,17 @@ def request_cancel(run: Run, request: RequestCancelWorkflowExecutionRequest, env
     """Asks the workflow to stop.
 
     Raises:
-        RpcError: NotFound if the run does not belong to the chain that was named; InvalidArgument for ids too long.
+        RpcError: NotFound if the run is open and does not belong to the chain that was named; InvalidArgument for ids too long.
     """
-    _check_chain(run, request.first_execution_run_id)
     if limits.too_long(request.request_id) or limits.too_long(request.identity):
         raise invalid_argument("RequestId or Identity length exceeds limit.")
     check_links(request.links)
     tx = Transaction(run, env)
     tx.outcome.reply = RequestCancelWorkflowExecutionResponse()
-    if run.closed or run.cancel_requested:
+    if run.closed:
+        return tx.close()
+    _check_chain(run, request.first_execution_run_id)
+    if run.cancel_requested:
         return tx.close()
     event = tx.event(codes.WORKFLOW_CANCEL_REQUESTED)
     a = event.workflow_execution_cancel_requested_event_attributes

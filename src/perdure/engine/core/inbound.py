@@ -28,6 +28,7 @@ from temporalio.api.history.v1 import (
 from perdure.engine.core import codes
 from perdure.engine.core.apply import signaled
 from perdure.engine.core.closing import terminate
+from perdure.engine.core.others import Child
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.signals import check_receiver
@@ -173,6 +174,13 @@ def child_closed(run: Run, request: ChildClosed, env: Env) -> Outcome:
     if run.closed or child is None or child.run_id != request.first_run_id:
         raise not_found("this workflow does not wait for that child")
     tx = Transaction(run, env)
+    write_child_closed(tx, child, request)
+    tx.wants_task = True
+    return settle(tx)
+
+
+def write_child_closed(tx: Transaction, child: Child, request: ChildClosed) -> None:
+    """Puts the event that says how a pending child ended into the history or the buffer."""
     kind, write = _ENDS[request.event.event_type]
     event = tx.event(kind)
     a, c = write(event, request.event), child.attributes
@@ -181,8 +189,6 @@ def child_closed(run: Run, request: ChildClosed, env: Env) -> Outcome:
     a.workflow_type.CopyFrom(c.workflow_type)
     a.initiated_event_id, a.started_event_id = child.initiated_event_id, child.started_event_id
     tx.add(event)
-    tx.wants_task = True
-    return settle(tx)
 
 
 _End: TypeAlias = (

@@ -75,6 +75,18 @@ def root_of(run: Run) -> WorkflowExecution:
     return WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
 
 
+def request_id(run: Run, initiated_event_id: int) -> str:
+    """Of what an event asks of another run. It names the run that wrote it, not what that was reset to: what has arrived does so once.
+
+    What this run itself asks for after a reset has an id of its own, though the run before may have had an event of the same number.
+    """
+    writer = run.start.original_execution_run_id or run.run_id
+    for event_id, new_run_id in run.resets:
+        if event_id < initiated_event_id:
+            writer = new_run_id
+    return f"{writer}:{initiated_event_id}"
+
+
 # The fold.
 
 
@@ -170,6 +182,15 @@ _EXTERNAL_ANSWERS: Final[dict[int, str]] = {
 """What the sender of a signal or a cancel request hears of it, and where that stands in the event."""
 
 
+_FOLLOWED: Final[dict[int, str]] = {
+    codes.WORKFLOW_COMPLETED: "workflow_execution_completed_event_attributes",
+    codes.WORKFLOW_FAILED: "workflow_execution_failed_event_attributes",
+    codes.WORKFLOW_TIMED_OUT: "workflow_execution_timed_out_event_attributes",
+    codes.WORKFLOW_CONTINUED: "workflow_execution_continued_as_new_event_attributes",
+}
+"""How a run may close that another follows, and where that event names it."""
+
+
 # The end of a run.
 
 
@@ -178,15 +199,13 @@ def end_of(event: HistoryEvent) -> End:
     kind = event.event_type
     if kind == codes.WORKFLOW_TERMINATED:
         return End.RESET if event.workflow_execution_terminated_event_attributes.identity == RESETTER else End.LAST
-    if kind == codes.WORKFLOW_CONTINUED:
-        return End.CONTINUED
-    if kind == codes.WORKFLOW_COMPLETED:
-        next_run = event.workflow_execution_completed_event_attributes.new_execution_run_id
-    elif kind == codes.WORKFLOW_FAILED:
-        next_run = event.workflow_execution_failed_event_attributes.new_execution_run_id
-    else:
-        next_run = event.workflow_execution_timed_out_event_attributes.new_execution_run_id
-    return End.CONTINUED if next_run else End.LAST
+    return End.CONTINUED if next_run_of(event) else End.LAST
+
+
+def next_run_of(event: HistoryEvent) -> str:
+    """The run that follows one which closed with this event; empty if none does."""
+    where = _FOLLOWED.get(event.event_type)
+    return "" if where is None else str(getattr(event, where).new_execution_run_id)
 
 
 def closed(run: Run, end: End) -> None:

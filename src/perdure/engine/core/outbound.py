@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from perdure.engine.core import codes, nexus
 from perdure.engine.core.callbacks import Attached
 from perdure.engine.core.inbound import CancelFromWorkflow, Sender, SignalFromWorkflow
-from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT, Child, External, discharge, root_of
+from perdure.engine.core.others import CALL_BACK, END_CHILDREN, TELL_PARENT, Child, External, discharge, request_id, root_of
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.settling import settle
 from perdure.engine.core.start import Parent
@@ -160,7 +160,7 @@ def _start_request(run: Run, child: Child) -> StartWorkflowExecutionRequest:
         workflow_execution_timeout=a.workflow_execution_timeout,
         workflow_run_timeout=a.workflow_run_timeout,
         workflow_task_timeout=a.workflow_task_timeout,
-        request_id=_request_id(run, child.initiated_event_id),
+        request_id=request_id(run, child.initiated_event_id),
         workflow_id_reuse_policy=a.workflow_id_reuse_policy,
         cron_schedule=a.cron_schedule,
     )
@@ -192,11 +192,6 @@ def _merged(ours: Priority, theirs: Priority) -> Priority:
     )
 
 
-def _request_id(run: Run, initiated_event_id: int) -> str:
-    """The same for a run and for what it is reset to: a child that runs already is found, not refused."""
-    return f"{run.start.original_execution_run_id or run.run_id}:{initiated_event_id}"
-
-
 def _target(event: HistoryEvent) -> WorkflowExecution:
     if event.event_type == codes.EXTERNAL_SIGNAL_INITIATED:
         return event.signal_external_workflow_execution_initiated_event_attributes.workflow_execution
@@ -210,7 +205,7 @@ def _to_external(run: Run, external: External) -> ToExternal:
     request: SignalFromWorkflow | CancelFromWorkflow
     if event.event_type == codes.EXTERNAL_SIGNAL_INITIATED:
         signal = event.signal_external_workflow_execution_initiated_event_attributes
-        request = SignalFromWorkflow(sender, signal, _request_id(run, key), signal.child_workflow_only)
+        request = SignalFromWorkflow(sender, signal, request_id(run, key), signal.child_workflow_only)
     else:
         cancel = event.request_cancel_external_workflow_execution_initiated_event_attributes
         request = CancelFromWorkflow(sender, key, cancel.reason, cancel.child_workflow_only)

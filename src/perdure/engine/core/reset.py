@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, Res
 
 from perdure.engine.core import codes, due, limits, nexus, others
 from perdure.engine.core.closing import terminate
+from perdure.engine.core.inbound import ChildClosed, write_child_closed
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.run_options import check_options, write_options
 from perdure.engine.core.settling import settle
@@ -76,11 +77,12 @@ def reset(
     continues: bool,
     request: ResetWorkflowExecutionRequest,
     env: Env,
+    ends: Iterable[ChildClosed] = (),
 ) -> Outcome:
     """The new run; `Outcome.terminated` is what becomes of the current one, if that is open.
 
     `kept`: the base run's events before the point; `dropped`: those from there on, and of the runs that continued it;
-    `continues`: the last of these is the current run.
+    `continues`: the last of these is the current run; `ends`: of children of the base run that ended when it no longer listened.
 
     Raises:
         RpcError: InvalidArgument if there is no workflow task at that point.
@@ -101,6 +103,10 @@ def reset(
     of_base = _reapply(tx, dropped, excluded, of_base=True)
     if terminated is not None and continues:
         _reapply(tx, terminated.events, excluded, of_base=of_base)
+    for end in ends:
+        child = run.children.get(end.initiated_event_id)
+        if child is not None and child.run_id == end.first_run_id:
+            write_child_closed(tx, child, end)
     for operation in request.post_reset_operations:
         _carry_out(tx, operation, request.identity)
     schedule(tx)

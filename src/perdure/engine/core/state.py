@@ -77,6 +77,7 @@ class Run:
         "reported_cause",
         "reset_run_id",
         "reset_time",
+        "resets",
         "run_expiration",
         "run_id",
         "run_id_bytes",
@@ -147,6 +148,8 @@ class Run:
         """When its first workflow task is to be scheduled; 0 once one has been."""
         self.reset_time = 0
         """When it was made by a reset; 0 if it was not."""
+        self.resets: tuple[tuple[int, str], ...] = ()
+        """The resets that led to it: the event with which each begins, and the run that wrote what follows."""
 
         # From the events after it.
         self.status = codes.RUNNING
