@@ -191,9 +191,7 @@ class Transactions:
         self._submit_all(done, future, current)
         await future
 
-    def _submit_all(
-        self, done: Sequence[tuple[LiveRun, Outcome]], future: asyncio.Future[None] | None, current: CurrentRow | None
-    ) -> None:
+    def _submit_all(self, done: Sequence[tuple[LiveRun, Outcome]], future: asyncio.Future[None] | None, current: CurrentRow | None) -> None:
         try:
             writes = [run_write(outcome, live.version, live.key) for live, outcome in done]
         except Exception as error:

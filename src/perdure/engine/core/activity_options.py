@@ -54,10 +54,10 @@ def options(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Optio
     key = (
         a.activity_type.name,
         a.task_queue.name,
-        _ns(a.schedule_to_close_timeout) if has("schedule_to_close_timeout") else 0,
-        _ns(a.schedule_to_start_timeout) if has("schedule_to_start_timeout") else 0,
-        _ns(a.start_to_close_timeout) if has("start_to_close_timeout") else 0,
-        _ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
+        sent_ns(a.schedule_to_close_timeout) if has("schedule_to_close_timeout") else 0,
+        sent_ns(a.schedule_to_start_timeout) if has("schedule_to_start_timeout") else 0,
+        sent_ns(a.start_to_close_timeout) if has("start_to_close_timeout") else 0,
+        sent_ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
         a.retry_policy.SerializeToString() if has("retry_policy") else b"",
         a.priority.SerializeToString() if has("priority") else b"",
         run_timeout,
@@ -114,8 +114,8 @@ def timeouts(sent: Timeouts, run_timeout: int) -> Timeouts | str:
     return Timeouts(close, to_start, start_to_close, min(heartbeat, start_to_close))
 
 
-def _ns(d: Duration) -> int:
-    """Of a Duration, at most 100 years; -1 if either part is negative."""
+def sent_ns(d: Duration) -> int:
+    """Nanoseconds of a Duration as it was sent, at most 100 years; -1 if either part is negative."""
     seconds, nanos = d.seconds, d.nanos
     if seconds < 0 or nanos < 0:
         return -1
