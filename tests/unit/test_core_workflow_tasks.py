@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
     ResetStickyTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
     TerminateWorkflowExecutionRequest,
 )
 
@@ -249,6 +251,20 @@ def test_a_stale_or_foreign_token_is_not_found_and_garbage_is_invalid() -> None:
     assert refusal(driver, RespondWorkflowTaskCompletedRequest(task_token=task.token)).code == StatusCode.NOT_FOUND
     assert refusal(driver, RespondWorkflowTaskCompletedRequest(task_token=b"rubbish")).code == StatusCode.INVALID_ARGUMENT
     assert refusal(driver, RespondWorkflowTaskCompletedRequest()).code == StatusCode.INVALID_ARGUMENT
+
+
+def test_a_worker_may_name_any_cause() -> None:
+    """One that only the engine has a use for resets nothing, and one of a newer SDK is written down as it is."""
+    driver = Driver(start_request(workflow_run_timeout=seconds(60)))
+    expiration = driver.run.run_expiration
+    driver.later(5)
+    driver.fail_task(cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW)
+    assert (driver.run.run_expiration, driver.run.reset_time) == (expiration, 0)
+    newer = RespondWorkflowTaskFailedRequest(task_token=driver.take().token).SerializeToString() + b"\x10\xe7\x07"  # cause: 999
+    driver.do(RespondWorkflowTaskFailedRequest.FromString(newer))
+    (*_, failed) = [e for e in driver.events if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_FAILED]
+    assert failed.workflow_task_failed_event_attributes.cause == 999
+    assert driver.run.task is not None and driver.run.task.attempt == 2
 
 
 def test_five_failures_in_a_row_are_reported_until_one_completes() -> None:

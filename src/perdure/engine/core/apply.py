@@ -140,7 +140,8 @@ def _task_ended(run: Run, event: HistoryEvent) -> None:
 
 def _task_failed(run: Run, event: HistoryEvent) -> None:
     run.task = None
-    if event.workflow_task_failed_event_attributes.cause == codes.RESET_WORKFLOW:
+    a = event.workflow_task_failed_event_attributes
+    if a.cause == codes.RESET_WORKFLOW and a.new_run_id:  # a worker may name any cause
         _reset(run, to_ns(event.event_time))
 
 

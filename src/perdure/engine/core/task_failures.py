@@ -24,6 +24,7 @@ from perdure.engine.core.workflow_tasks import record_unrecorded, task_not_found
 
 ENGINE: Final = "history-service"
 """The identity in events that the engine writes of its own accord."""
+_CAUSES: Final = frozenset(WorkflowTaskFailedCause.values())
 
 
 def held_task(run: Run, data: bytes) -> WorkflowTask:
@@ -127,6 +128,8 @@ def succeed(tx: Transaction) -> None:
 
 
 def cause_text(cause: WorkflowTaskFailedCause.ValueType) -> str:
-    """A cause as the protocol's messages spell it: `UnhandledCommand`."""
+    """A cause as the protocol's messages spell it: `UnhandledCommand`. One that a newer SDK knows and this version does not is a number."""
+    if cause not in _CAUSES:
+        return str(cause)
     words = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").split("_")
     return "".join(word.capitalize() for word in words)
