@@ -233,6 +233,7 @@ def test_cancelling_what_has_not_started_ends_it_at_once() -> None:
     ]
     canceled = driver.events[-2].activity_task_canceled_event_attributes
     assert canceled.details.payloads[0].data == b'"ACTIVITY_ID_NOT_STARTED"' and canceled.started_event_id == 0
+    assert canceled.identity == "worker"
     assert len(driver.run.activities) == 1
 
 
@@ -278,6 +279,17 @@ def test_a_hand_over_that_failed_costs_no_attempt() -> None:
         driver.complete_activity(task)
     assert driver.take_activity().attempt == 1
     assert not driver.do(UnstartActivity(5, 7)).changed
+
+
+def test_a_hand_over_that_failed_of_an_activity_to_be_cancelled_ends_it() -> None:
+    driver = with_activity()
+    driver.take_activity()
+    driver.signal()
+    driver.complete(c.cancel_activity(5))
+    outcome = driver.do(UnstartActivity(5, 1))
+    assert driver.kinds[-2:] == ["ActivityTaskCanceled", "WorkflowTaskScheduled"] and "ActivityReady" not in effects(outcome)
+    canceled = driver.events[-2].activity_task_canceled_event_attributes
+    assert (canceled.started_event_id, canceled.latest_cancel_requested_event_id) == (0, 10)
 
 
 def test_an_attempt_in_process_is_lost_with_its_engine() -> None:

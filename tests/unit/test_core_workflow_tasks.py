@@ -124,7 +124,8 @@ def test_cancelling_a_timer_whose_firing_is_buffered_unfires_it_and_lets_the_run
     assert driver.run.buffered_count == 1
     driver.complete(c.cancel_timer("t"), c.complete(), task=task)
     assert driver.kinds[-2:] == ["TimerCanceled", "WorkflowExecutionCompleted"] and "TimerFired" not in driver.kinds
-    assert driver.events[-2].timer_canceled_event_attributes.started_event_id == 5
+    canceled = driver.events[-2].timer_canceled_event_attributes
+    assert (canceled.started_event_id, canceled.workflow_task_completed_event_id, canceled.identity) == (5, 9, "worker")
 
 
 def test_a_timer_id_is_free_again_while_its_firing_is_still_buffered() -> None:

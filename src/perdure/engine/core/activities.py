@@ -36,6 +36,7 @@ from perdure.engine.core.interventions import Intervention
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.responses import activity_response
+from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.transaction import Transaction
 from perdure.model.framing import framed, tag
 
@@ -131,12 +132,14 @@ def _keep(tx: Transaction) -> None:
 
 
 def take_back(tx: Transaction, a: Activity) -> None:
-    """The worker was gone: the attempt has not started after all."""
+    """The worker was gone: the attempt has not started after all. If its cancellation was requested meanwhile, nobody else gets it."""
     a.started_time = 0
     a.identity = a.request_id = ""
     let_go(tx.run, a)
     _step(tx, a, "take back")
-    if a.paused is not None:
+    if a.cancel_requested_event_id:
+        cancel_unstarted(tx, a, ENGINE)
+    elif a.paused is not None:
         _step(tx, a, "pause")
     else:
         tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
@@ -250,6 +253,17 @@ def cancel(tx: Transaction, a: Activity, details: Payloads | None, identity: str
     c.started_event_id = started
     c.identity = identity
     _close(tx, a, event)
+
+
+_NOT_STARTED: Final = Payloads()
+_not_started = _NOT_STARTED.payloads.add()
+_not_started.metadata["encoding"] = b"json/plain"
+_not_started.data = b'"ACTIVITY_ID_NOT_STARTED"'
+
+
+def cancel_unstarted(tx: Transaction, a: Activity, identity: str) -> None:
+    """No worker has the activity, so nobody need accept its cancellation."""
+    cancel(tx, a, None if tx.run.standalone else _NOT_STARTED, identity)
 
 
 def time_out(tx: Transaction, a: Activity, timeout: TimeoutType.ValueType) -> None:

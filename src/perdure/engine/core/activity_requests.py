@@ -106,7 +106,7 @@ def unstart_activity(run: Run, request: UnstartActivity, env: Env) -> Outcome:
     a = run.activities.get(request.scheduled_event_id)
     if a is not None and a.state == STARTED and a.attempt == request.attempt:
         activities.take_back(tx, a)
-    return tx.close()
+    return settle(tx)
 
 
 def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) -> Outcome:

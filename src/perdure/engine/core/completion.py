@@ -91,6 +91,7 @@ def _complete(
 ) -> Outcome:
     run = tx.run
     tx.outcome.reply = reply = RespondWorkflowTaskCompletedResponse()
+    tx.worker = request.identity
     tx.holding = True
     completed_event_id = _write_completed(tx, request, task)
     run.sticky_queue, run.sticky_timeout = sticky

@@ -69,6 +69,7 @@ class Transaction:
         "stored",
         "task_ready",
         "wants_task",
+        "worker",
         "written",
     )
 
@@ -82,6 +83,8 @@ class Transaction:
         """The events, each as a serialised `History` of one."""
         self.stored = len(run.buffered)
         """How many of the run's buffered events are in the store: the first so many."""
+        self.worker = ""
+        """The identity of the worker whose commands are carried out."""
         self.holding = False
         """A completion is under way: what is bufferable waits until its commands are through."""
         self.ready: list[Activity] = []
