@@ -89,6 +89,29 @@ def test_a_running_activity_hears_of_the_pause_and_its_failure_is_not_tried_agai
     assert driver.take_activity().attempt == 2
 
 
+@pytest.mark.parametrize("fields", [{"retry_policy": {"maximum_attempts": 1}}, {"close": 10}], ids=["attempts", "time"])
+def test_what_fails_while_it_is_paused_goes_on_whatever_is_left(fields: dict[str, Any]) -> None:
+    """Whether there are attempts and time left is asked when it goes on."""
+    driver = scheduled(**fields)
+    task = driver.take_activity()
+    driver.do(pause())
+    driver.later(9.5)
+    driver.fail_activity(task)
+    assert info(driver).state == P.PENDING_ACTIVITY_STATE_PAUSED and info(driver).attempt == 2
+    driver.reload()
+    driver.do(UnpauseActivityRequest(id="a"))
+    driver.fail_activity(driver.take_activity())
+    assert not driver.run.activities and driver.kinds[-2:] == ["ActivityTaskFailed", "WorkflowTaskScheduled"]
+
+
+def test_what_fails_for_good_while_it_is_paused_has_failed() -> None:
+    driver = scheduled()
+    task = driver.take_activity()
+    driver.do(pause())
+    driver.fail_activity(task, non_retryable=True)
+    assert "ActivityTaskFailed" in driver.kinds
+
+
 def test_a_paused_activity_has_no_timeouts_and_gets_them_back() -> None:
     driver = scheduled(close=20, schedule_to_start_timeout=seconds(5))
     driver.do(pause())

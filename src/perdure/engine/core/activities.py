@@ -32,6 +32,7 @@ from perdure.engine.core import codes, due, limits, retry
 from perdure.engine.core.apply import closed, end_activity, hold, let_go
 from perdure.engine.core.closing import void
 from perdure.engine.core.codes import BACKOFF, PAUSED, READY, STARTED
+from perdure.engine.core.cut_failures import cut
 from perdure.engine.core.interventions import Intervention
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
@@ -268,14 +269,16 @@ def cancel_unstarted(tx: Transaction, a: Activity, identity: str) -> None:
 
 def time_out(tx: Transaction, a: Activity, timeout: TimeoutType.ValueType) -> None:
     """A timeout has expired: it is tried again, or has timed out."""
-    failure = _timeout_failure(a, timeout, f"activity {retry.TIMEOUT_TEXT[timeout]} timeout")
+    failure = _timeout_failure(timeout, f"activity {retry.TIMEOUT_TEXT[timeout]} timeout")
     verdict = _verdict(tx, a, failure)
     if verdict.state == codes.RETRY_IN_PROGRESS:
         _retry(tx, a, failure, verdict.delay)
         return
     if verdict.state == codes.RETRY_TIMEOUT and timeout not in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
         message = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
-        failure = _timeout_failure(a, codes.SCHEDULE_TO_CLOSE, message)
+        failure = _timeout_failure(codes.SCHEDULE_TO_CLOSE, message)
+    if a.heartbeat_details is not None:  # what is tried again has them beside its failure
+        failure.timeout_failure_info.last_heartbeat_details.CopyFrom(a.heartbeat_details)
     if a.last_failure is not None:
         failure.cause.CopyFrom(a.last_failure)
     _close_timed_out(tx, a, failure, verdict.state)
@@ -308,14 +311,11 @@ def expired(a: Activity, now: int) -> TimeoutType.ValueType | None:
     return first[1] if first is not None and first[0] <= now else None
 
 
-def _timeout_failure(a: Activity, timeout: TimeoutType.ValueType, message: str) -> Failure:
+def _timeout_failure(timeout: TimeoutType.ValueType, message: str) -> Failure:
     failure = Failure()
     failure.message = message
     failure.source = "Server"
-    info = failure.timeout_failure_info
-    info.timeout_type = timeout
-    if a.heartbeat_details is not None:
-        info.last_heartbeat_details.CopyFrom(a.heartbeat_details)
+    failure.timeout_failure_info.timeout_type = timeout
     return failure
 
 
@@ -327,6 +327,8 @@ def _verdict(tx: Transaction, a: Activity, failure: Failure | None) -> retry.Ver
         return retry.Verdict(codes.RETRY_CANCEL_REQUESTED, 0)
     if failure is not None and failure.timeout_failure_info.timeout_type in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
         return retry.Verdict(codes.RETRY_TIMEOUT, 0)
+    if a.paused is not None and retry.retryable(failure, a.attributes.retry_policy):
+        return retry.Verdict(codes.RETRY_IN_PROGRESS, 0)  # its attempts and its time are judged once it goes on
     deadline = a.first_scheduled_time + a.schedule_to_close if a.schedule_to_close else 0
     attempt = 1 if a.intervention is not None and a.intervention.reset else a.attempt
     return retry.decide(a.attributes.retry_policy, attempt, failure, tx.now, deadline, delay_unbounded=True)
@@ -361,16 +363,7 @@ def _kept(failure: Failure | None) -> Failure | None:
     if failure is None:
         return None
     if limits.too_large(failure, limits.KEPT_FAILURE_BYTES_MAX):
-        return cut(failure, limits.CUT_FAILURE_BYTES)
+        return cut(failure, limits.CUT_FAILURE_BYTES, non_retryable=False)
     copy = Failure()
     copy.CopyFrom(failure)
     return copy
-
-
-def cut(failure: Failure, message_bytes: int) -> Failure:
-    """A failure of the engine's that stands for one that is too large to keep."""
-    short = Failure()
-    short.message = failure.message.encode()[:message_bytes].decode(errors="ignore")
-    short.source = failure.source
-    short.server_failure_info.non_retryable = not retry.retryable(failure, retry.DEFAULT_POLICY)
-    return short
