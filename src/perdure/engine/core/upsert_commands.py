@@ -89,10 +89,15 @@ def check_properties(plan: Plan, command: Command) -> None:
     a = command.modify_workflow_properties_command_attributes
     if not a.HasField("upserted_memo") or not a.upserted_memo.fields:
         raise Refused(codes.BAD_MODIFY_PROPERTIES, "UpsertedMemo is not set on ModifyWorkflowPropertiesCommand.")
-    if plan.memo_bytes < 0:
-        plan.memo_bytes = sum(len(key) + value.ByteSize() for key, value in plan.run.memo.items())
-    plan.memo_bytes += a.upserted_memo.ByteSize()
-    if plan.memo_bytes > limits.MEMO_BYTES_MAX:
+    merged = plan.memo
+    if merged is None:
+        merged = plan.memo = {key: len(key) + value.ByteSize() for key, value in plan.run.memo.items()}
+    for key, value in a.upserted_memo.fields.items():
+        if is_null(value):
+            merged.pop(key, None)
+        else:
+            merged[key] = len(key) + value.ByteSize()
+    if sum(merged.values()) > limits.MEMO_BYTES_MAX:
         raise Refused(codes.BAD_MODIFY_PROPERTIES, "ModifyWorkflowPropertiesCommandAttributes. Memo exceeds size limit.", terminate=True)
 
 
