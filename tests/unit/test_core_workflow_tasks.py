@@ -254,6 +254,19 @@ def test_a_stale_or_foreign_token_is_not_found_and_garbage_is_invalid() -> None:
     assert refusal(driver, RespondWorkflowTaskCompletedRequest()).code == StatusCode.INVALID_ARGUMENT
 
 
+def test_events_say_all_that_commands_and_workers_say_of_versions() -> None:
+    driver = Driver()
+    stamp = {"build_id": "b1", "use_versioning": True}
+    driver.do(RespondWorkflowTaskFailedRequest(task_token=driver.take().token, worker_version=stamp))
+    assert driver.events[3].workflow_task_failed_event_attributes.worker_version.build_id == "b1"
+    driver.complete(c.activity(use_workflow_build_id=True), c.activity("b"), worker_version_stamp=stamp)
+    assert [e.activity_task_scheduled_event_attributes.use_workflow_build_id for e in driver.events[-2:]] == [True, False]
+    driver.signal()
+    driver.complete(c.continue_as_new(inherit_build_id=True, initial_versioning_behavior=1))
+    continued = driver.ledgers[0].events()[-1].workflow_execution_continued_as_new_event_attributes
+    assert continued.inherit_build_id and continued.initial_versioning_behavior == 1
+
+
 def test_a_worker_may_name_any_cause() -> None:
     """One that only the engine has a use for resets nothing, and one of a newer SDK is written down as it is."""
     driver = Driver(start_request(workflow_run_timeout=seconds(60)))

@@ -42,7 +42,7 @@ class Options(NamedTuple):
     shared: Shared
 
 
-_Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, int]
+_Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, bool, int]
 KNOWN_MAX: Final = 512
 """So many different options are remembered, of the whole process; beyond, all are forgotten and learnt again."""
 _known: dict[_Key, Options] = {}
@@ -60,6 +60,7 @@ def options(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Optio
         sent_ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
         a.retry_policy.SerializeToString() if has("retry_policy") else b"",
         a.priority.SerializeToString() if has("priority") else b"",
+        a.use_workflow_build_id,
         run_timeout,
     )
     known = _known.get(key)
@@ -137,6 +138,7 @@ def _template(c: ScheduleActivityTaskCommandAttributes, spans: Timeouts) -> Hist
     retry.fill(a.retry_policy)
     if c.HasField("priority"):
         a.priority.CopyFrom(c.priority)
+    a.use_workflow_build_id = c.use_workflow_build_id
     return event
 
 

@@ -246,7 +246,8 @@ def task_failed(run: Run, request: RespondWorkflowTaskFailedRequest, env: Env) -
     tx = Transaction(run, env)
     tx.outcome.reply = RespondWorkflowTaskFailedResponse()
     failure = request.failure if request.HasField("failure") else None
-    attempt = fail(tx, request.cause, failure, request.identity, request.binary_checksum)
+    version = request.worker_version if request.HasField("worker_version") else None
+    attempt = fail(tx, request.cause, failure, request.identity, request.binary_checksum, version)
     if request.cause == codes.MESSAGE_TOO_LARGE:
         terminate(tx, cause_text(request.cause), None, ENGINE)
     else:

@@ -105,6 +105,8 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
     a.workflow_task_completed_event_id = completed_event_id
     set_ns(a.backoff_start_interval, backoff)
     a.initiator = c.initiator or codes.BY_WORKFLOW
+    a.inherit_build_id = c.inherit_build_id
+    a.initial_versioning_behavior = c.initial_versioning_behavior
     if c.HasField("input"):
         a.input.CopyFrom(c.input)
     if c.HasField("header"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 
@@ -49,7 +50,14 @@ def held_task(run: Run, data: bytes) -> WorkflowTask:
     return task
 
 
-def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Failure | None, identity: str, checksum: str = "") -> int:
+def fail(
+    tx: Transaction,
+    cause: WorkflowTaskFailedCause.ValueType,
+    failure: Failure | None,
+    identity: str,
+    checksum: str = "",
+    version: WorkerVersionStamp | None = None,
+) -> int:
     """Ends the pending task as failed; returns the attempt of the next one."""
     run, task = tx.run, tx.run.task
     if task is None:
@@ -67,6 +75,8 @@ def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Fai
         a.identity = identity
         if checksum:
             a.binary_checksum = checksum
+        if version is not None:
+            a.worker_version.CopyFrom(version)
         tx.append(event)
     else:
         _drop(tx)
