@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueResponse,
     PollNexusTaskQueueResponse,
     PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedResponse,
 )
 
 from perdure.engine.background import Background
@@ -105,6 +106,8 @@ class Dispatch:
                 if not waiter.done():
                     waiter.set_result(True)
             live.drained.clear()
+        if live.run.task is None and not isinstance(outcome.reply, RespondWorkflowTaskCompletedResponse):
+            self.queries.task_gone(live)
         self.history.on_durable(live, outcome)
         if outcome.updates is not None:
             self.updates.on_news(live, outcome)
