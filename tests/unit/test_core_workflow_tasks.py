@@ -345,6 +345,16 @@ def test_a_normal_poller_clears_stickiness_and_a_sticky_one_comes_too_late() -> 
     assert refusal(driver, StartWorkflowTask(Poller(), False)).code == StatusCode.NOT_FOUND
 
 
+def test_a_poller_of_an_older_sticky_queue_comes_too_late() -> None:
+    driver = Driver()
+    driver.complete(sticky="older")
+    driver.signal()
+    driver.complete(sticky="newer")
+    driver.signal()
+    assert refusal(driver, StartWorkflowTask(Poller(), True, "older")).code == StatusCode.NOT_FOUND
+    assert effects(driver.do(StartWorkflowTask(Poller(), True, "newer"))) == ["WorkflowTaskStarted"]
+
+
 def test_a_failure_while_sticky_does_not_count() -> None:
     driver = sticky_driver()
     driver.fail_task()

@@ -262,7 +262,7 @@ class Dispatch:
         request = (
             StartActivityTask(task.scheduled_event_id, poller, queue.key.name.partition(MARK)[0])
             if queue.key.kind is TaskKind.ACTIVITY
-            else StartWorkflowTask(poller, queue.normal_name is not None)
+            else StartWorkflowTask(poller, queue.normal_name is not None, queue.key.name)
         )
         try:
             started = self.transactions.run_in_background(live, request)

@@ -268,8 +268,8 @@ def start_workflow_task(run: Run, request: StartWorkflowTask, env: Env) -> Outco
     waiting = run.waiting_queue
     if waiting is None:
         raise task_not_found()
-    if request.sticky_poll and not run.sticky_queue:
-        raise not_found("Workflow task is not for a sticky queue any more.")
+    if request.sticky_poll and (not run.sticky_queue or (request.queue and request.queue != run.sticky_queue)):
+        raise not_found("Workflow task is not for this sticky queue any more.")
     tx = Transaction(run, env)
     if not request.sticky_poll and run.sticky_queue:
         unstick(run)
