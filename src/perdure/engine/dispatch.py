@@ -126,7 +126,7 @@ class Dispatch:
 
     def _carry_out(self, live: LiveRun, effect: Effect) -> None:
         if isinstance(effect, WorkflowTaskStarted):
-            if effect.reservation is not None and not self.hand_over(effect.task, effect.reservation):  # type: ignore[arg-type]
+            if effect.reservation is not None and not self._hand_over_task(effect.task, effect.reservation):  # type: ignore[arg-type]
                 self._adopt(effect.task, effect.reservation)  # type: ignore[arg-type]
         elif isinstance(effect, ActivityStarted):
             self._hand_over_activity(live.run.run_id, effect)
@@ -173,13 +173,28 @@ class Dispatch:
             self.matching.adopt(response, normal)
 
     def hand_over(self, task: _HandedOver, poller: Poller) -> bool:
-        """Gives a started workflow task or a query to a poll; False if that has ended. A query that nobody waits for is dropped."""
+        """Gives what has waited for a poll to one; False if that has ended. What is void meanwhile is dropped: a query that nobody
+        waits for, a workflow task that has timed out."""
         if isinstance(task, (PollWorkflowTaskQueueResponse, PollNexusTaskQueueResponse)):
             return poller.deliver(task)
         if isinstance(task, NexusTask):
             return poller.deliver(task.response)
         if isinstance(task, QueryTask):
             return self._hand_over_query(task, poller)
+        if self._is_void(task):
+            poller.release()
+            return True
+        return self._hand_over_task(task, poller)
+
+    def _is_void(self, started: StartedWorkflowTask) -> bool:
+        """Whether a run has another workflow task now, or none. (Of one that is not in memory its worker finds out.)"""
+        live = self._runs.get(started.run_id)
+        if live is None:
+            return False
+        task = live.run.task
+        return task is None or (task.started_time, task.attempt) != (started.started_time, started.attempt)
+
+    def _hand_over_task(self, task: StartedWorkflowTask, poller: Poller) -> bool:
         if poller.future.done():
             return False
         if task.events is None:
