@@ -49,7 +49,7 @@ class ActivityCalls(Calls):
     @rpc
     def poll_activity_task_queue(self, request: PollActivityTaskQueueRequest) -> Awaitable[PollActivityTaskQueueResponse]:
         """Waits for an activity; an empty message when there was none for a minute."""
-        key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name)
+        key = self._polled_queue(TaskKind.ACTIVITY, request.namespace, request.task_queue.name, request.identity)
         if request.HasField("task_queue_metadata"):
             self._note_rate(key, request)
         if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:

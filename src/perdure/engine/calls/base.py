@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import NamespaceState
 
 from perdure.engine.back_pressure import is_crowded, make_room
 from perdure.engine.core import TaskKind
+from perdure.engine.core.limits import too_long
 from perdure.engine.core.tokens import ACTIVITY, decode_token, names_run, token_run_id
 from perdure.engine.core.versions import Version
 from perdure.engine.live_runs import LiveRun
@@ -93,10 +94,12 @@ class Calls:
         if self._deprecated and namespace in self._deprecated:
             raise namespace_state(namespace, NamespaceState.NAMESPACE_STATE_DEPRECATED, [NamespaceState.NAMESPACE_STATE_REGISTERED])
 
-    def _polled_queue(self, kind: TaskKind, namespace: str, name: str) -> QueueKey:
+    def _polled_queue(self, kind: TaskKind, namespace: str, name: str, identity: str = "") -> QueueKey:
         self._namespace(namespace)
         if not name:
             raise invalid_argument("TaskQueue is not set on request.")
+        if too_long(name) or too_long(identity):
+            raise invalid_argument("TaskQueue or Identity length exceeds limit.")
         return QueueKey(kind, namespace, name)
 
     async def _versioned_queue(self, key: QueueKey, version: Version) -> str:

@@ -76,7 +76,7 @@ class NexusCalls(Calls):
     @rpc
     def poll_nexus_task_queue(self, request: PollNexusTaskQueueRequest) -> Awaitable[PollNexusTaskQueueResponse]:
         """Waits for a request to start or cancel an operation; an empty message when there was none for a minute."""
-        key = self._polled_queue(TaskKind.NEXUS, request.namespace, request.task_queue.name)
+        key = self._polled_queue(TaskKind.NEXUS, request.namespace, request.task_queue.name, request.identity)
         if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
             return self._poll_nexus_queue_of(request, key, version)
         worker = request.worker_instance_key

@@ -38,7 +38,7 @@ class WorkflowTaskCalls(Calls):
     def poll_workflow_task_queue(self, request: PollWorkflowTaskQueueRequest) -> Awaitable[PollWorkflowTaskQueueResponse]:
         """Waits for a workflow task; an empty message when there was none for a minute."""
         queue = request.task_queue
-        key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name)
+        key = self._polled_queue(TaskKind.WORKFLOW, request.namespace, queue.name, request.identity)
         normal_name = queue.normal_name or queue.name if queue.kind == _STICKY else None
         if request.HasField("deployment_options") and (version := version_of(request.deployment_options)) is not None:
             return self._poll_workflow_queue_of(request, key, normal_name, version)
