@@ -306,7 +306,10 @@ class Dispatch:
             self.request_live(live, request)
 
     def request_live(self, live: LiveRun, request: Any) -> None:
-        """As `request`, for a run that is in memory."""
+        """As `request`, for a run that is in memory, or was when its caller last looked."""
+        if live.evicted:
+            self.request(live.run.run_id, request)
+            return
         try:
             changed = self.transactions.run_in_background(live, request)
         except RpcError:

@@ -208,21 +208,26 @@ class LiveRuns:
         return live
 
     async def load(self, run_id: str) -> LiveRun | None:
-        """A run from memory or from the storage; None if there is none. Runs wanted at once are read together."""
-        live = self.get(run_id)
-        if live is not None:
-            return live
-        loading = self._loading.get(run_id)
-        if loading is None:
-            try:
-                run_id_bytes(run_id)
-            except ValueError:
-                raise invalid_argument("Invalid RunId.") from None
-            loading = self._loading[run_id] = asyncio.get_running_loop().create_future()
-            self._wanted.append(run_id)
-            if self._loader is None or self._loader.done():
-                self._loader = asyncio.get_running_loop().create_task(self._load_wanted())
-        return await asyncio.shield(loading)
+        """A run from memory or from the storage; None if there is none. Runs wanted at once are read together.
+
+        What it returns is the one in memory, until its caller awaits something else.
+        """
+        while (live := self.get(run_id)) is None:
+            live = await asyncio.shield(self._loading.get(run_id) or self._want(run_id))
+            if live is None or not live.evicted:
+                break  # else it had to make room for others before we could look at it
+        return live
+
+    def _want(self, run_id: str) -> asyncio.Future[LiveRun | None]:
+        try:
+            run_id_bytes(run_id)
+        except ValueError:
+            raise invalid_argument("Invalid RunId.") from None
+        loading = self._loading[run_id] = asyncio.get_running_loop().create_future()
+        self._wanted.append(run_id)
+        if self._loader is None or self._loader.done():
+            self._loader = asyncio.get_running_loop().create_task(self._load_wanted())
+        return loading
 
     async def _load_wanted(self) -> None:
         while self._wanted:
