@@ -26,7 +26,9 @@ async def orphan(rig: Rig) -> None:
 
 async def test_the_next_poll_gets_it(rig: Rig) -> None:
     await orphan(rig)
-    await rig.complete(await rig.poll())
+    task = await rig.poll()
+    assert (task.attempt, task.started_event_id) == (1, 3)
+    await rig.complete(task)
 
 
 async def test_one_that_has_timed_out_is_not_handed_over(rig: Rig) -> None:

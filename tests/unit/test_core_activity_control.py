@@ -142,6 +142,22 @@ def test_a_poller_that_was_gone_gives_a_paused_activity_back_without_offering_it
     assert info(driver).state == P.PENDING_ACTIVITY_STATE_PAUSED
 
 
+def test_a_reset_counts_at_once_if_the_attempt_under_way_never_ran() -> None:
+    driver = scheduled()
+    driver.fail_activity(driver.take_activity())
+    driver.later(1)
+    driver.take_activity()
+    driver.do(ResetActivityRequest(id="a", reset_heartbeat=True))
+    driver.do(UnstartActivity(driver.run.activity_ids["a"], 2))
+    task = driver.take_activity()
+    assert task.attempt == 1
+    reply = driver.do(RecordActivityTaskHeartbeatRequest(task_token=task.response.task_token, details=payloads("x"))).reply
+    assert reply is not None and not reply.activity_reset
+    driver.fail_activity(task)
+    (a,) = driver.run.activities.values()
+    assert a.attempt == 2 and a.heartbeat_details == payloads("x")
+
+
 def test_reset_begins_at_the_first_attempt_and_unpauses_unless_told_otherwise() -> None:
     driver = scheduled()
     driver.fail_activity(driver.take_activity())

@@ -137,6 +137,8 @@ def take_back(tx: Transaction, a: Activity) -> None:
     a.started_time = 0
     a.identity = a.request_id = ""
     let_go(tx.run, a)
+    if a.intervention is not None:
+        _begin_again(a, a.intervention)
     _step(tx, a, "take back")
     if a.cancel_requested_event_id:
         cancel_unstarted(tx, a, ENGINE)
