@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import (
@@ -154,12 +155,38 @@ def test_more_than_a_hundred_buffered_events_fail_the_task() -> None:
     assert cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 
 
-def test_user_metadata_of_a_command_goes_on_its_event() -> None:
+COMMANDS = [
+    c.activity("b"),
+    c.timer("b"),
+    c.cancel_activity(5),
+    c.cancel_timer("t"),
+    c.marker(),
+    c.upsert(x="1"),
+    c.memo(a="1"),
+    c.start_child(),
+    c.signal_external(),
+    c.cancel_external(),
+    c.schedule_operation(),
+    c.complete(),
+    c.fail(),
+    c.cancel(),
+    c.continue_as_new(),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.WhichOneof("attributes").removesuffix("_command_attributes"))
+def test_what_a_command_says_of_its_event_goes_on_it(command: Command) -> None:
     driver = Driver()
-    command = c.timer()
-    command.user_metadata.summary.CopyFrom(payload("nap"))
-    driver.complete(command)
-    assert driver.events[-1].user_metadata.summary.data == b'"nap"'
+    driver.complete(c.activity(), c.timer())
+    driver.signal()
+    told = Command()
+    told.CopyFrom(command)
+    told.user_metadata.summary.CopyFrom(payload("nap"))
+    told.event_group_markers.add().label.id = "group"
+    driver.complete(told)
+    (done,) = [e for e in driver.ledgers[0].events() if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and e.event_id > 4]
+    event = driver.ledgers[0].events()[done.event_id]
+    assert event.user_metadata.summary.data == b'"nap"' and list(event.event_group_markers) == list(told.event_group_markers)
 
 
 # Attempts.

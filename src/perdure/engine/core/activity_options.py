@@ -20,7 +20,7 @@ from perdure.engine.core.limits import ID_BYTES_MAX, too_long
 from perdure.engine.core.pending import Shared
 from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 
 class Timeouts(NamedTuple):
@@ -154,8 +154,7 @@ def write_scheduled(tx: Transaction, command: Command, known: Options, completed
         a.header.CopyFrom(c.header)
     if has("input"):
         a.input.CopyFrom(c.input)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.number(event)
     activity = activity_scheduled(tx.run, event, known.shared)
     tx.ready.append(activity)

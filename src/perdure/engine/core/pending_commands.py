@@ -16,7 +16,7 @@ from perdure.engine.core.codes import STARTED
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import HUNDRED_YEARS, set_ns, to_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 
 def check_schedule_activity(plan: Plan, command: Command) -> None:
@@ -93,8 +93,7 @@ def cancel_activity(tx: Transaction, command: Command, completed_event_id: int) 
     a = event.activity_task_cancel_requested_event_attributes
     a.scheduled_event_id = scheduled
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     pending = tx.run.activities.get(scheduled)
     if pending is not None and pending.state != STARTED:
@@ -124,8 +123,7 @@ def start_timer(tx: Transaction, command: Command, completed_event_id: int) -> N
     a.timer_id = c.timer_id
     set_ns(a.start_to_fire_timeout, min(to_ns(c.start_to_fire_timeout), HUNDRED_YEARS))
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
 
 
@@ -161,6 +159,5 @@ def cancel_timer(tx: Transaction, command: Command, completed_event_id: int) -> 
     a.started_event_id = started
     a.workflow_task_completed_event_id = completed_event_id
     a.identity = tx.worker
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
