@@ -79,29 +79,29 @@ class ActivityCalls(Calls):
     @rpc
     async def respond_activity_task_completed(self, request: RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse:
         """An activity's result."""
-        live = self._held(request.task_token)
+        live = self._held(request)
         if live is None or is_crowded(live):
-            live = await self._of_ended_activity(request.task_token)
+            live = await self._of_ended_activity(request)
         await self.engine.transactions.run(live, request)
         return RespondActivityTaskCompletedResponse()
 
     @rpc
     async def respond_activity_task_failed(self, request: RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse:
         """An activity's failure; the engine decides whether it is tried again."""
-        outcome = await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
+        outcome = await self.engine.transactions.run(await self._of_ended_activity(request), request)
         reply = outcome.reply
         return reply if isinstance(reply, RespondActivityTaskFailedResponse) else RespondActivityTaskFailedResponse()
 
     @rpc
     async def respond_activity_task_canceled(self, request: RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse:
         """An activity ended because its cancellation was requested."""
-        await self.engine.transactions.run(await self._of_ended_activity(request.task_token), request)
+        await self.engine.transactions.run(await self._of_ended_activity(request), request)
         return RespondActivityTaskCanceledResponse()
 
     @rpc
     async def record_activity_task_heartbeat(self, request: RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse:
         """An activity is alive; its details are durable when this returns."""
-        live = self._held(request.task_token) or await self._of_token(request.task_token, ACTIVITY)
+        live = self._held(request) or await self._of_token(request, ACTIVITY)
         outcome = await self.engine.transactions.run(live, request)
         reply = outcome.reply
         return reply if isinstance(reply, RecordActivityTaskHeartbeatResponse) else RecordActivityTaskHeartbeatResponse()

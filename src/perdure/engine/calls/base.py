@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from temporalio.api.enums.v1 import NamespaceState
 
@@ -74,6 +74,19 @@ def _refusal(method: str, error: Exception) -> RpcError:
     return internal(f"{method} failed in the engine; its log says why under reference {reference}")
 
 
+class WithToken(Protocol):
+    """What a worker says of a task."""
+
+    task_token: bytes
+    namespace: str
+    """Of its client; empty: that of the task."""
+
+
+def _check_namespace(request: WithToken, live: LiveRun) -> None:
+    if request.namespace and request.namespace != live.run.queue_namespace:
+        raise invalid_argument("Operation requested with a token from a different namespace.")
+
+
 class Calls:
     """The engine, and what several RPCs need of it."""
 
@@ -116,17 +129,23 @@ class Calls:
             raise invalid_argument("WorkflowId is not set on request.")
         return await self.engine.runs.find(namespace, workflow_id, run_id)
 
-    def _held(self, task_token: bytes) -> LiveRun | None:
+    def _held(self, request: WithToken) -> LiveRun | None:
         """The run that a token names, if it is in memory. (Whether the token is good in all else is for the core to say.)"""
+        task_token = request.task_token
         live = self.engine.runs.get(token_run_id(task_token))
-        return live if live is not None and names_run(task_token, live.run) else None
+        if live is None or not names_run(task_token, live.run):
+            return None
+        _check_namespace(request, live)
+        return live
 
-    async def _of_token(self, task_token: bytes, kind: int) -> LiveRun:
-        token = decode_token(task_token, kind)
-        return await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
+    async def _of_token(self, request: WithToken, kind: int) -> LiveRun:
+        token = decode_token(request.task_token, kind)
+        live = await self.engine.runs.find(token.namespace, token.workflow_id, token.run_id)
+        _check_namespace(request, live)
+        return live
 
-    async def _of_ended_activity(self, task_token: bytes) -> LiveRun:
-        live = await self._of_token(task_token, ACTIVITY)
+    async def _of_ended_activity(self, request: WithToken) -> LiveRun:
+        live = await self._of_token(request, ACTIVITY)
         return await self._with_room(live) if is_crowded(live) else live
 
     async def _with_room(self, live: LiveRun) -> LiveRun:

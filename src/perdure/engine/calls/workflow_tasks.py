@@ -63,7 +63,7 @@ class WorkflowTaskCalls(Calls):
     @rpc
     async def respond_workflow_task_completed(self, request: RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse:
         """Takes a worker's commands."""
-        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
+        live = self._held(request) or await self._of_token(request, WORKFLOW)
         try:
             outcome = await self.engine.transactions.run(live, request)
         except TransactionTooLarge:
@@ -92,7 +92,7 @@ class WorkflowTaskCalls(Calls):
     @rpc
     async def respond_workflow_task_failed(self, request: RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse:
         """A worker could not process a workflow task."""
-        live = self._held(request.task_token) or await self._of_token(request.task_token, WORKFLOW)
+        live = self._held(request) or await self._of_token(request, WORKFLOW)
         await self.engine.transactions.run(live, request)
         return RespondWorkflowTaskFailedResponse()
 
