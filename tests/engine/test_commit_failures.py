@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
 from temporalio.api.history.v1 import History
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
 from perdure.engine import background, live_runs, lone_writes, open_engine
@@ -87,6 +89,18 @@ async def test_the_same_where_memory_holds_one_run(
     """Every run leaves as soon as nothing of it is under way, and comes back in the middle of whatever it does."""
     monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
     await go_through(inner, seed, in_process)
+
+
+async def test_a_run_does_not_make_room_for_the_one_that_replaces_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the transaction is being made of both."""
+    monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
+    service = engine.frontend(in_process=True)
+    for number in range(3):
+        request = StartWorkflowExecutionRequest(namespace="default", workflow_id="w", request_id=str(number))
+        request.workflow_type.name, request.task_queue.name = "t", "q"
+        request.workflow_id_conflict_policy = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+        assert (await service.start_workflow_execution(request)).started
+    assert len(engine.runs) <= 2
 
 
 async def test_a_run_that_was_read_is_the_one_in_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

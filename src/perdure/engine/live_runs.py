@@ -94,6 +94,8 @@ class LiveRuns:
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._current: dict[tuple[str, str], str] = {}
         """Namespace and workflow id to the run id of the current run, of runs that are in memory."""
+        self._added = 0
+        """Runs that came when there was no room for them, and for which others have not been looked at yet."""
         self._loading: dict[str, asyncio.Future[LiveRun | None]] = {}
         self._leaving: dict[str, set[LiveRun]] = {}
         """Run id to evicted runs of it with transactions on their way."""
@@ -130,7 +132,10 @@ class LiveRuns:
         if current:
             self._current[run.namespace, run.workflow_id] = run.run_id
         if len(self._runs) > LIVE_RUNS_MAX:
-            self._trim()
+            if not self._added:
+                # Not now: this run may come of a change to another one, of which no transaction has been made yet.
+                asyncio.get_running_loop().call_soon(self._trim)
+            self._added += 1
 
     def evict(self, live: LiveRun) -> None:
         """Drops a run whose state in memory cannot be trusted, or is not needed."""
@@ -167,7 +172,8 @@ class LiveRuns:
 
     def _trim(self) -> None:
         """Drops the longest unused runs; looks at a bounded number, since those with commits under way stay."""
-        for _ in range(LOOKED_AT_MAX):
+        added, self._added = self._added, 0
+        for _ in range(LOOKED_AT_MAX * added):
             if len(self._runs) <= LIVE_RUNS_MAX:
                 return
             run_id, live = next(iter(self._runs.items()))
