@@ -1,14 +1,20 @@
-"""An engine of its own for each test, on every storage that can be embedded."""
+"""An engine of its own for each test, on every storage that can be embedded; or with a clock that stands still, in memory."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from one_worker import Rig
+
 from perdure.engine.engine import Engine, open_engine
 from perdure.storage import MemoryStorage, SQLiteStorage, WorkflowStorage
+from perdure.testing import ManualClock
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -20,4 +26,12 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> WorkflowStorage:
 async def engine(storage: WorkflowStorage) -> AsyncGenerator[Engine]:
     engine = await open_engine(storage)
     yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def rig() -> AsyncGenerator[Rig]:
+    clock = ManualClock()
+    engine = await open_engine(MemoryStorage(), clock=clock)
+    yield Rig(engine, clock)
     await engine.close()

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
 from temporalio.api.history.v1 import History
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from perdure import ClientError, EngineUnavailable, WorkflowClient, WorkflowWorker
-from perdure.engine import background, lone_writes, open_engine
+from perdure.engine import background, live_runs, lone_writes, open_engine
 from perdure.engine.committer import Committer
 from perdure.engine.engine import Engine
 from perdure.engine.loading import fold
@@ -77,6 +79,49 @@ async def drive(client: WorkflowClient, kind: str, number: int, signals: dict[st
 
 @pytest.mark.parametrize(("seed", "in_process"), [(1, True), (2, True), (3, True), (4, True), (5, False), (6, False)])
 async def test_nothing_is_shown_early_and_nothing_is_lost(inner: WorkflowStorage, seed: int, in_process: bool) -> None:
+    await go_through(inner, seed, in_process)
+
+
+@pytest.mark.parametrize(("seed", "in_process"), [(8, True), (9, False)])
+async def test_the_same_where_memory_holds_one_run(
+    inner: WorkflowStorage, seed: int, in_process: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run leaves as soon as nothing of it is under way, and comes back in the middle of whatever it does."""
+    monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
+    await go_through(inner, seed, in_process)
+
+
+async def test_a_run_does_not_make_room_for_the_one_that_replaces_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the transaction is being made of both."""
+    monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
+    service = engine.frontend(in_process=True)
+    for number in range(3):
+        request = StartWorkflowExecutionRequest(namespace="default", workflow_id="w", request_id=str(number))
+        request.workflow_type.name, request.task_queue.name = "t", "q"
+        request.workflow_id_conflict_policy = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+        assert (await service.start_workflow_execution(request)).started
+    assert len(engine.runs) <= 2
+
+
+async def test_a_run_that_was_read_is_the_one_in_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though many were read at once, and most had to make room for the others again: a change to one that has left is seen by nobody."""
+    client = WorkflowClient(engine.frontend(in_process=True))
+    for number in range(5):
+        await start_one(client, "steps", number)
+    started = list(engine.runs.in_memory())
+    for live in started:
+        engine.runs.evict(live)
+    monkeypatch.setattr(live_runs, "LIVE_RUNS_MAX", 1)
+
+    async def is_in_memory(run_id: str) -> bool:
+        live = await engine.runs.load(run_id)
+        return live is not None and engine.runs.get(run_id) is live
+
+    async with asyncio.timeout(30):
+        assert all(await asyncio.gather(*(is_in_memory(live.run.run_id) for live in started)))
+
+
+async def go_through(inner: WorkflowStorage, seed: int, in_process: bool) -> None:
     print(f"seed {seed}")
     storage = FaultyStorage(inner, seed)
     engine = await open_engine(storage)  # type: ignore[arg-type]

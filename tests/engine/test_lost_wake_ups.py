@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 import core_commands as commands
+from core_support import check_history
 from scripted_family import Worker, kinds, start_request, stored
 
-from perdure.engine import background, open_engine
+from perdure.engine import background, open_engine, transactions
 from perdure.engine.between_runs import BetweenRuns
 from perdure.engine.engine import Engine
 from perdure.engine.transactions import StaleRun
-from perdure.model.rpc import RpcError
+from perdure.model.rpc import RpcError, StatusCode
 from perdure.storage import MemoryStorage
 from perdure.storage.contract import Committed, Transaction
 
@@ -236,3 +237,27 @@ async def test_the_scripted_worker_stops_though_its_poll_is_cancelled_too_late(e
     assert not limit.expired()
     await started
     assert kinds(stored(engine.storage)["child"][0])["WorkflowExecutionCompleted"] == 1
+
+
+@pytest.mark.parametrize("followed", [False, True], ids=["one run", "a run and its successor"])
+async def test_what_cannot_be_put_into_rows_is_not_believed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, followed: bool
+) -> None:
+    """The core has changed the run in memory, and no row can say so: whoever comes next builds on what is stored."""
+    await engine.frontend(in_process=True).start_workflow_execution(start_request("Receiver", "receiver"))
+    task = await poll(engine)
+    before = await engine.runs.find("default", "receiver", "")
+    with monkeypatch.context() as planted, caplog.at_level("CRITICAL"), pytest.raises(RpcError) as refused:
+        planted.setattr(transactions, "run_write", broken_rows)
+        await complete(engine, task, commands.continue_as_new() if followed else commands.timer())
+    assert refused.value.code is StatusCode.INTERNAL
+    assert before.evicted
+    assert await engine.runs.find("default", "receiver", "") is not before
+    await complete(engine, task, commands.timer())
+    ((*events,),) = stored(engine.storage)["receiver"]
+    assert kinds(events)["TimerStarted"] == 1
+    check_history(events)
+
+
+def broken_rows(*told: Any) -> Any:
+    raise OverflowError("planted: a value that no row takes")

@@ -135,3 +135,14 @@ async def test_no_task_is_lost_to_cancelled_polls(raw: Raw) -> None:
         assert {task.workflow_execution.workflow_id for task in tasks} == workflow_ids
         assert {task.attempt for task in tasks} == {1}
         assert set(await asyncio.gather(*waiting)) == {Code.CANCELLED}
+
+
+@pytest.mark.parametrize("field", ["queue", "identity"])
+async def test_names_are_as_long_here_as_anywhere(raw: Raw, field: str) -> None:
+    for kind in ("poll", "poll_activity"):
+        request = PollWorkflowTaskQueueRequest if kind == "poll" else PollActivityTaskQueueRequest
+        asked = request(namespace="default", identity="x" * 1001 if field == "identity" else "x")
+        asked.task_queue.name = "x" * 1001 if field == "queue" else "x"
+        with pytest.raises(grpc.RpcError) as refused:
+            await getattr(raw, kind)(asked, timeout=5)
+        assert refused.value.code() is Code.INVALID_ARGUMENT and "length exceeds limit" in refused.value.details()

@@ -38,6 +38,7 @@ from perdure.engine.core import (
     activities,
 )
 from perdure.engine.core.codes import BACKOFF, READY, STARTED
+from perdure.engine.core.cut_failures import cut
 from perdure.engine.core.rows import read_activity
 from perdure.model.rpc import RpcError, StatusCode
 
@@ -233,6 +234,7 @@ def test_cancelling_what_has_not_started_ends_it_at_once() -> None:
     ]
     canceled = driver.events[-2].activity_task_canceled_event_attributes
     assert canceled.details.payloads[0].data == b'"ACTIVITY_ID_NOT_STARTED"' and canceled.started_event_id == 0
+    assert canceled.identity == "worker"
     assert len(driver.run.activities) == 1
 
 
@@ -280,6 +282,17 @@ def test_a_hand_over_that_failed_costs_no_attempt() -> None:
     assert not driver.do(UnstartActivity(5, 7)).changed
 
 
+def test_a_hand_over_that_failed_of_an_activity_to_be_cancelled_ends_it() -> None:
+    driver = with_activity()
+    driver.take_activity()
+    driver.signal()
+    driver.complete(c.cancel_activity(5))
+    outcome = driver.do(UnstartActivity(5, 1))
+    assert driver.kinds[-2:] == ["ActivityTaskCanceled", "WorkflowTaskScheduled"] and "ActivityReady" not in effects(outcome)
+    canceled = driver.events[-2].activity_task_canceled_event_attributes
+    assert (canceled.started_event_id, canceled.latest_cancel_requested_event_id) == (0, 10)
+
+
 def test_an_attempt_in_process_is_lost_with_its_engine() -> None:
     for in_process, attempt in ((True, 2), (False, 1)):
         driver = with_activity()
@@ -314,6 +327,44 @@ def test_a_large_failure_is_cut_before_it_is_kept() -> None:
     driver.fail_activity(driver.take_activity(), "é" * 5000)
     kept = driver.run.activities[5].last_failure
     assert kept is not None and kept.ByteSize() < 4096 and kept.HasField("server_failure_info")
+    assert kept.cause.application_failure_info.type == "Boom" and kept.cause.message == "é" * 1022
+
+
+def test_of_a_chain_of_causes_the_outermost_are_kept() -> None:
+    failure = inner = Failure(message="0", stack_trace="s" * 500)
+    for number in range(1, 30):
+        inner.server_failure_info.non_retryable = True
+        inner = inner.cause
+        inner.message = f"{number}"
+        inner.stack_trace = "t" * 500
+    short = cut(failure, 1200, non_retryable=False)
+    assert short.ByteSize() < 1300 and not short.server_failure_info.non_retryable
+    assert (short.cause.message, short.cause.stack_trace) == ("0", "s" * 500) and short.cause.server_failure_info.non_retryable
+    assert short.cause.cause.cause.message == "2" and not short.cause.cause.cause.HasField("cause")
+    failure = inner = Failure()
+    for _ in range(30):
+        inner.cause.SetInParent()
+        inner = inner.cause
+    assert str(cut(failure, 100, non_retryable=True)).count("cause") == 20
+
+
+def test_a_failure_that_is_too_large_is_tried_again_as_if_it_were_not() -> None:
+    policy = {"non_retryable_error_types": ["Fatal"]}
+    for kind, tried_again in (("Fatal", False), ("Boom", True)):
+        driver = with_activity(retry_policy=policy)
+        driver.fail_activity(driver.take_activity(), "x" * (2 << 20), type=kind)
+        assert (5 in driver.run.activities) is tried_again
+
+
+def test_a_timeout_that_is_tried_again_is_kept_without_the_heartbeats_details() -> None:
+    """They are kept once, whatever their size."""
+    driver = with_activity(heartbeat_timeout=seconds(1))
+    large = payloads("x" * 100_000)
+    driver.do(RecordActivityTaskHeartbeatRequest(task_token=driver.take_activity().response.task_token, details=large))
+    driver.later(2)
+    (a,) = driver.run.activities.values()
+    assert a.attempt == 2 and a.heartbeat_details == large
+    assert a.last_failure is not None and a.last_failure.message == "activity Heartbeat timeout" and a.last_failure.ByteSize() < 200
 
 
 def test_a_failure_must_be_an_applications() -> None:

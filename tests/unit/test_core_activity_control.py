@@ -89,6 +89,29 @@ def test_a_running_activity_hears_of_the_pause_and_its_failure_is_not_tried_agai
     assert driver.take_activity().attempt == 2
 
 
+@pytest.mark.parametrize("fields", [{"retry_policy": {"maximum_attempts": 1}}, {"close": 10}], ids=["attempts", "time"])
+def test_what_fails_while_it_is_paused_goes_on_whatever_is_left(fields: dict[str, Any]) -> None:
+    """Whether there are attempts and time left is asked when it goes on."""
+    driver = scheduled(**fields)
+    task = driver.take_activity()
+    driver.do(pause())
+    driver.later(9.5)
+    driver.fail_activity(task)
+    assert info(driver).state == P.PENDING_ACTIVITY_STATE_PAUSED and info(driver).attempt == 2
+    driver.reload()
+    driver.do(UnpauseActivityRequest(id="a"))
+    driver.fail_activity(driver.take_activity())
+    assert not driver.run.activities and driver.kinds[-2:] == ["ActivityTaskFailed", "WorkflowTaskScheduled"]
+
+
+def test_what_fails_for_good_while_it_is_paused_has_failed() -> None:
+    driver = scheduled()
+    task = driver.take_activity()
+    driver.do(pause())
+    driver.fail_activity(task, non_retryable=True)
+    assert "ActivityTaskFailed" in driver.kinds
+
+
 def test_a_paused_activity_has_no_timeouts_and_gets_them_back() -> None:
     driver = scheduled(close=20, schedule_to_start_timeout=seconds(5))
     driver.do(pause())
@@ -117,6 +140,22 @@ def test_a_poller_that_was_gone_gives_a_paused_activity_back_without_offering_it
     driver.do(pause())
     assert effects(driver.do(UnstartActivity(task.scheduled_event_id, task.attempt))) == []
     assert info(driver).state == P.PENDING_ACTIVITY_STATE_PAUSED
+
+
+def test_a_reset_counts_at_once_if_the_attempt_under_way_never_ran() -> None:
+    driver = scheduled()
+    driver.fail_activity(driver.take_activity())
+    driver.later(1)
+    driver.take_activity()
+    driver.do(ResetActivityRequest(id="a", reset_heartbeat=True))
+    driver.do(UnstartActivity(driver.run.activity_ids["a"], 2))
+    task = driver.take_activity()
+    assert task.attempt == 1
+    reply = driver.do(RecordActivityTaskHeartbeatRequest(task_token=task.response.task_token, details=payloads("x"))).reply
+    assert reply is not None and not reply.activity_reset
+    driver.fail_activity(task)
+    (a,) = driver.run.activities.values()
+    assert a.attempt == 2 and a.heartbeat_details == payloads("x")
 
 
 def test_reset_begins_at_the_first_attempt_and_unpauses_unless_told_otherwise() -> None:

@@ -23,6 +23,7 @@ def eager(**fields: Any) -> Driver:
 def test_the_first_workflow_task_is_in_the_reply() -> None:
     driver = eager()
     assert driver.kinds == ["WorkflowExecutionStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted"]
+    assert driver.events[0].workflow_execution_started_event_attributes.eager_execution_accepted
     assert driver.events[2].workflow_task_started_event_attributes.identity == "client"
     reply = driver.outcome.reply
     assert isinstance(reply, StartWorkflowExecutionResponse) and effects(driver.outcome) == []
@@ -45,6 +46,7 @@ def _completed(token: bytes) -> Any:
 def test_a_delayed_start_is_not_eager_and_a_lost_reply_times_out() -> None:
     driver = eager(workflow_start_delay=seconds(5))
     assert driver.kinds == ["WorkflowExecutionStarted"]
+    assert not driver.events[0].workflow_execution_started_event_attributes.eager_execution_accepted
     driver = eager()
     driver.later(10)
     assert driver.kinds[-1] == "WorkflowTaskTimedOut"

@@ -8,24 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType as E
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import RetryState, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatRequest,
+    ResetActivityRequest,
     RespondActivityTaskCanceledRequest,
     RespondActivityTaskCompletedRequest,
+    RespondWorkflowTaskCompletedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartActivityExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UpdateActivityOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import core_commands as c
-from core_support import Driver, FakeEnv, payloads, seconds, start_request
+from core_support import SECOND, Driver, FakeEnv, payloads, seconds, start_request
 
 from perdure.engine.core import limits, validate_start
 from perdure.engine.core.search_attributes import size_complaint
@@ -130,7 +134,9 @@ def test_what_an_activity_reports() -> None:
     driver.signal()
     driver.complete(c.cancel_activity(scheduled.event_id), task=driver.take())
     report = RespondActivityTaskCanceledRequest(task_token=task.response.task_token, details=large)
-    assert "size limit" in refusal(lambda: driver.do(report))
+    driver.do(report)
+    failed = next(e for e in driver.events if e.event_type == E.EVENT_TYPE_ACTIVITY_TASK_FAILED).activity_task_failed_event_attributes
+    assert "cancellation details" in failed.failure.message and failed.retry_state == RetryState.RETRY_STATE_CANCEL_REQUESTED
 
 
 def test_the_ordinary_limit_is_two_megabytes() -> None:
@@ -188,3 +194,49 @@ def test_durations_are_at_most_a_hundred_years() -> None:
     driver.complete(c.timer(after=200 * 365 * 86_400))
     (timer,) = driver.run.timers.values()
     assert timer.due - driver.env.now <= (century + 86_400) * 1_000_000_000
+
+
+TEN_THOUSAND_YEARS = 315_576_000_000  # the longest Duration
+CENTURY_NS = 3_153_600_000 * SECOND
+
+
+LONGEST = {"initial_interval": {"seconds": TEN_THOUSAND_YEARS}, "maximum_interval": {"seconds": TEN_THOUSAND_YEARS}}
+
+
+@pytest.mark.parametrize("policy", [{}, LONGEST], ids=["the failure's", "the policy's"])
+def test_the_wait_for_another_attempt_is_at_most_a_hundred_years(policy: dict[str, Any]) -> None:
+    own = {} if policy else {"next_retry_delay": Duration(seconds=TEN_THOUSAND_YEARS)}
+    driver = Driver()
+    driver.complete(c.activity(retry_policy=policy))
+    driver.fail_activity(driver.take_activity(), **own)
+    (a,) = driver.run.activities.values()
+    assert a.scheduled_time == driver.env.now + CENTURY_NS
+    driver = Driver(start_request(retry_policy=policy or {"maximum_attempts": 2}))
+    driver.complete(c.fail())
+    assert driver.run.start.attempt == 2 and driver.run.first_task_due <= driver.env.now + CENTURY_NS
+
+
+def test_what_operators_set_is_at_most_a_hundred_years() -> None:
+    driver = Driver()
+    driver.complete(c.activity())
+    options = UpdateActivityOptionsRequest(id="a", update_mask={"paths": ["schedule_to_close_timeout"]})
+    options.activity_options.schedule_to_close_timeout.seconds = TEN_THOUSAND_YEARS
+    driver.do(options)
+    (a,) = driver.run.activities.values()
+    assert a.schedule_to_close == CENTURY_NS
+    options.activity_options.schedule_to_close_timeout.seconds, options.activity_options.schedule_to_close_timeout.nanos = 1, -1
+    assert "negative" in refusal(lambda: driver.do(options))
+    driver.do(ResetActivityRequest(id="a", jitter=Duration(seconds=TEN_THOUSAND_YEARS)))
+    assert driver.env.now < a.scheduled_time <= driver.env.now + CENTURY_NS
+
+
+def test_a_sticky_queue_is_as_short_as_any_and_waits_at_most_a_hundred_years() -> None:
+    driver = Driver()
+    request = RespondWorkflowTaskCompletedRequest(task_token=driver.take().token)
+    request.sticky_attributes.worker_task_queue.name = "x" * 1001
+    request.sticky_attributes.schedule_to_start_timeout.seconds = TEN_THOUSAND_YEARS
+    assert "length" in refusal(lambda: driver.do(request))
+    assert driver.kinds[-1] == "WorkflowTaskStarted"
+    request.sticky_attributes.worker_task_queue.name = "x" * 1000
+    driver.do(request)
+    assert driver.run.sticky_timeout == CENTURY_NS

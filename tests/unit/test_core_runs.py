@@ -29,6 +29,7 @@ from perdure.engine.core import (
     decide_start,
     decode_token,
     encode_token,
+    limits,
     query_route,
     start,
     validate_start,
@@ -224,9 +225,19 @@ def test_memo_and_search_attributes_are_merged_and_null_removes() -> None:
     assert list(driver.run.memo) == ["b"] and {k: v.data for k, v in driver.run.search_attributes.items()} == {"x": b'"2"', "y": b'"3"'}
 
 
-def test_a_history_that_is_too_long_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from perdure.engine.core import limits
+def test_a_memo_may_be_replaced_as_often_as_it_fits() -> None:
+    """What counts is the memo as it will be, within one completion as well."""
+    most = "x" * (limits.MEMO_BYTES_MAX * 2 // 3)
+    driver = Driver()
+    for _ in range(3):
+        driver.complete(c.memo(a=None, b=most), c.memo(a=most, b=None))
+        assert list(driver.run.memo) == ["a"]
+        driver.signal()
+    driver.complete(c.memo(b=most))
+    assert driver.kinds[-1] == "WorkflowExecutionTerminated"
 
+
+def test_a_history_that_is_too_long_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 20)
     driver = Driver()
     for _ in range(30):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import SuggestContinueAsNewReason, TimeoutType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType, SuggestContinueAsNewReason, TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.errordetails.v1 import PermissionDeniedFailure, ResourceExhaustedFailure, WorkflowNotReadyFailure
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
@@ -509,6 +509,30 @@ def test_a_run_takes_so_many_updates_and_suggests_to_continue_before(monkeypatch
     assert refusal(driver, update_request("u3")).code is StatusCode.FAILED_PRECONDITION
     driver.reload()
     assert refusal(driver, update_request("u3")).code is StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("attempt", [1, 2], ids=["speculative", "transient"])
+@pytest.mark.parametrize("before", [1, 2])
+def test_what_a_worker_is_told_of_continuing_is_what_the_history_says(monkeypatch: pytest.MonkeyPatch, attempt: int, before: int) -> None:
+    """Updates that come, or are lost, while it has the task do not change what it has seen: it may have acted on that."""
+    monkeypatch.setattr("perdure.engine.core.limits.SUGGEST_UPDATES", 2)
+    driver = Driver()
+    driver.complete()
+    if attempt == 2:
+        driver.signal()
+        driver.fail_task()
+    for number in range(before):
+        driver.do(update_request(f"u{number}"))
+    task = driver.take()
+    told = task.suffix[-1].workflow_task_started_event_attributes.suggest_continue_as_new
+    assert told is (before == 2)
+    driver.do(update_request("late"))
+    if attempt == 2:
+        driver.reload()
+    driver.complete(c.timer(), task=task)
+    started = [e for e in driver.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED]
+    recorded = next(e for e in started if e.event_id == task.started_event_id)
+    assert recorded == task.suffix[-1]
 
 
 def test_a_run_whose_tasks_fail_takes_no_update() -> None:

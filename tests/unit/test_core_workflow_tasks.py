@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Priority
+from temporalio.api.enums.v1 import EventType as E
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.workflowservice.v1 import (
     RequestCancelWorkflowExecutionRequest,
     ResetStickyTaskQueueRequest,
     RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
     TerminateWorkflowExecutionRequest,
 )
 
@@ -124,7 +127,8 @@ def test_cancelling_a_timer_whose_firing_is_buffered_unfires_it_and_lets_the_run
     assert driver.run.buffered_count == 1
     driver.complete(c.cancel_timer("t"), c.complete(), task=task)
     assert driver.kinds[-2:] == ["TimerCanceled", "WorkflowExecutionCompleted"] and "TimerFired" not in driver.kinds
-    assert driver.events[-2].timer_canceled_event_attributes.started_event_id == 5
+    canceled = driver.events[-2].timer_canceled_event_attributes
+    assert (canceled.started_event_id, canceled.workflow_task_completed_event_id, canceled.identity) == (5, 9, "worker")
 
 
 def test_a_timer_id_is_free_again_while_its_firing_is_still_buffered() -> None:
@@ -153,12 +157,38 @@ def test_more_than_a_hundred_buffered_events_fail_the_task() -> None:
     assert cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 
 
-def test_user_metadata_of_a_command_goes_on_its_event() -> None:
+COMMANDS = [
+    c.activity("b"),
+    c.timer("b"),
+    c.cancel_activity(5),
+    c.cancel_timer("t"),
+    c.marker(),
+    c.upsert(x="1"),
+    c.memo(a="1"),
+    c.start_child(),
+    c.signal_external(),
+    c.cancel_external(),
+    c.schedule_operation(),
+    c.complete(),
+    c.fail(),
+    c.cancel(),
+    c.continue_as_new(),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.WhichOneof("attributes").removesuffix("_command_attributes"))
+def test_what_a_command_says_of_its_event_goes_on_it(command: Command) -> None:
     driver = Driver()
-    command = c.timer()
-    command.user_metadata.summary.CopyFrom(payload("nap"))
-    driver.complete(command)
-    assert driver.events[-1].user_metadata.summary.data == b'"nap"'
+    driver.complete(c.activity(), c.timer())
+    driver.signal()
+    told = Command()
+    told.CopyFrom(command)
+    told.user_metadata.summary.CopyFrom(payload("nap"))
+    told.event_group_markers.add().label.id = "group"
+    driver.complete(told)
+    (done,) = [e for e in driver.ledgers[0].events() if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and e.event_id > 4]
+    event = driver.ledgers[0].events()[done.event_id]
+    assert event.user_metadata.summary.data == b'"nap"' and list(event.event_group_markers) == list(told.event_group_markers)
 
 
 # Attempts.
@@ -268,6 +298,33 @@ def test_a_stale_or_foreign_token_is_not_found_and_garbage_is_invalid() -> None:
     assert refusal(driver, RespondWorkflowTaskCompletedRequest()).code == StatusCode.INVALID_ARGUMENT
 
 
+def test_events_say_all_that_commands_and_workers_say_of_versions() -> None:
+    driver = Driver()
+    stamp = {"build_id": "b1", "use_versioning": True}
+    driver.do(RespondWorkflowTaskFailedRequest(task_token=driver.take().token, worker_version=stamp))
+    assert driver.events[3].workflow_task_failed_event_attributes.worker_version.build_id == "b1"
+    driver.complete(c.activity(use_workflow_build_id=True), c.activity("b"), worker_version_stamp=stamp)
+    assert [e.activity_task_scheduled_event_attributes.use_workflow_build_id for e in driver.events[-2:]] == [True, False]
+    driver.signal()
+    driver.complete(c.continue_as_new(inherit_build_id=True, initial_versioning_behavior=1))
+    continued = driver.ledgers[0].events()[-1].workflow_execution_continued_as_new_event_attributes
+    assert continued.inherit_build_id and continued.initial_versioning_behavior == 1
+
+
+def test_a_worker_may_name_any_cause() -> None:
+    """One that only the engine has a use for resets nothing, and one of a newer SDK is written down as it is."""
+    driver = Driver(start_request(workflow_run_timeout=seconds(60)))
+    expiration = driver.run.run_expiration
+    driver.later(5)
+    driver.fail_task(cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW)
+    assert (driver.run.run_expiration, driver.run.reset_time) == (expiration, 0)
+    newer = RespondWorkflowTaskFailedRequest(task_token=driver.take().token).SerializeToString() + b"\x10\xe7\x07"  # cause: 999
+    driver.do(RespondWorkflowTaskFailedRequest.FromString(newer))
+    (*_, failed) = [e for e in driver.events if e.event_type == E.EVENT_TYPE_WORKFLOW_TASK_FAILED]
+    assert failed.workflow_task_failed_event_attributes.cause == 999
+    assert driver.run.task is not None and driver.run.task.attempt == 2
+
+
 def test_five_failures_in_a_row_are_reported_until_one_completes() -> None:
     from perdure.engine.core import describe
 
@@ -337,6 +394,16 @@ def test_a_normal_poller_clears_stickiness_and_a_sticky_one_comes_too_late() -> 
     assert refusal(driver, StartWorkflowTask(Poller(), True)).code == StatusCode.NOT_FOUND
     driver.do(StartWorkflowTask(Poller(), False))
     assert refusal(driver, StartWorkflowTask(Poller(), False)).code == StatusCode.NOT_FOUND
+
+
+def test_a_poller_of_an_older_sticky_queue_comes_too_late() -> None:
+    driver = Driver()
+    driver.complete(sticky="older")
+    driver.signal()
+    driver.complete(sticky="newer")
+    driver.signal()
+    assert refusal(driver, StartWorkflowTask(Poller(), True, "older")).code == StatusCode.NOT_FOUND
+    assert effects(driver.do(StartWorkflowTask(Poller(), True, "newer"))) == ["WorkflowTaskStarted"]
 
 
 def test_a_failure_while_sticky_does_not_count() -> None:

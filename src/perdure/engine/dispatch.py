@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueResponse,
     PollNexusTaskQueueResponse,
     PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedResponse,
 )
 
 from perdure.engine.background import Background
@@ -105,6 +106,8 @@ class Dispatch:
                 if not waiter.done():
                     waiter.set_result(True)
             live.drained.clear()
+        if live.run.task is None and not isinstance(outcome.reply, RespondWorkflowTaskCompletedResponse):
+            self.queries.task_gone(live)
         self.history.on_durable(live, outcome)
         if outcome.updates is not None:
             self.updates.on_news(live, outcome)
@@ -123,7 +126,7 @@ class Dispatch:
 
     def _carry_out(self, live: LiveRun, effect: Effect) -> None:
         if isinstance(effect, WorkflowTaskStarted):
-            if effect.reservation is not None and not self.hand_over(effect.task, effect.reservation):  # type: ignore[arg-type]
+            if effect.reservation is not None and not self._hand_over_task(effect.task, effect.reservation):  # type: ignore[arg-type]
                 self._adopt(effect.task, effect.reservation)  # type: ignore[arg-type]
         elif isinstance(effect, ActivityStarted):
             self._hand_over_activity(live.run.run_id, effect)
@@ -170,13 +173,28 @@ class Dispatch:
             self.matching.adopt(response, normal)
 
     def hand_over(self, task: _HandedOver, poller: Poller) -> bool:
-        """Gives a started workflow task or a query to a poll; False if that has ended. A query that nobody waits for is dropped."""
+        """Gives what has waited for a poll to one; False if that has ended. What is void meanwhile is dropped: a query that nobody
+        waits for, a workflow task that has timed out."""
         if isinstance(task, (PollWorkflowTaskQueueResponse, PollNexusTaskQueueResponse)):
             return poller.deliver(task)
         if isinstance(task, NexusTask):
             return poller.deliver(task.response)
         if isinstance(task, QueryTask):
             return self._hand_over_query(task, poller)
+        if self._is_void(task):
+            poller.release()
+            return True
+        return self._hand_over_task(task, poller)
+
+    def _is_void(self, started: StartedWorkflowTask) -> bool:
+        """Whether a run has another workflow task now, or none. (Of one that is not in memory its worker finds out.)"""
+        live = self._runs.get(started.run_id)
+        if live is None:
+            return False
+        task = live.run.task
+        return task is None or (task.started_time, task.attempt) != (started.started_time, started.attempt)
+
+    def _hand_over_task(self, task: StartedWorkflowTask, poller: Poller) -> bool:
         if poller.future.done():
             return False
         if task.events is None:
@@ -263,7 +281,7 @@ class Dispatch:
         request = (
             StartActivityTask(task.scheduled_event_id, poller, queue.key.name.partition(MARK)[0])
             if queue.key.kind is TaskKind.ACTIVITY
-            else StartWorkflowTask(poller, queue.normal_name is not None)
+            else StartWorkflowTask(poller, queue.normal_name is not None, queue.key.name)
         )
         try:
             started = self.transactions.run_in_background(live, request)
@@ -292,7 +310,10 @@ class Dispatch:
             self.request_live(live, request)
 
     def request_live(self, live: LiveRun, request: Any) -> None:
-        """As `request`, for a run that is in memory."""
+        """As `request`, for a run that is in memory, or was when its caller last looked."""
+        if live.evicted:
+            self.request(live.run.run_id, request)
+            return
         try:
             changed = self.transactions.run_in_background(live, request)
         except RpcError:

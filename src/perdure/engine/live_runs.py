@@ -95,6 +95,8 @@ class LiveRuns:
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._current: dict[tuple[str, str], str] = {}
         """Namespace and workflow id to the run id of the current run, of runs that are in memory."""
+        self._added = 0
+        """Runs that came when there was no room for them, and for which others have not been looked at yet."""
         self._loading: dict[str, asyncio.Future[LiveRun | None]] = {}
         self._leaving: dict[str, set[LiveRun]] = {}
         """Run id to evicted runs of it with transactions on their way."""
@@ -132,7 +134,10 @@ class LiveRuns:
         if current:
             self._current[run.namespace, run.workflow_id] = run.run_id
         if len(self._runs) > LIVE_RUNS_MAX:
-            self._trim()
+            if not self._added:
+                # Not now: this run may come of a change to another one, of which no transaction has been made yet.
+                asyncio.get_running_loop().call_soon(self._trim)
+            self._added += 1
 
     def evict(self, live: LiveRun) -> None:
         """Drops a run whose state in memory cannot be trusted, or is not needed."""
@@ -169,7 +174,8 @@ class LiveRuns:
 
     def _trim(self) -> None:
         """Drops the longest unused runs; looks at a bounded number, since those with commits under way stay."""
-        for _ in range(LOOKED_AT_MAX):
+        added, self._added = self._added, 0
+        for _ in range(LOOKED_AT_MAX * added):
             if len(self._runs) <= LIVE_RUNS_MAX:
                 return
             run_id, live = next(iter(self._runs.items()))
@@ -212,25 +218,29 @@ class LiveRuns:
     async def load(self, run_id: str) -> LiveRun | None:
         """A run from memory or from the storage; None if there is none. Runs wanted at once are read together.
 
+        What it returns is the one in memory, until its caller awaits something else.
+
         Raises:
             RpcError: INVALID_ARGUMENT for a run id that is none; UNAVAILABLE when the engine closes.
         """
-        live = self.get(run_id)
-        if live is not None:
-            return live
+        while (live := self.get(run_id)) is None:
+            live = await asyncio.shield(self._loading.get(run_id) or self._want(run_id))
+            if live is None or not live.evicted:
+                break  # else it had to make room for others before we could look at it
+        return live
+
+    def _want(self, run_id: str) -> asyncio.Future[LiveRun | None]:
         if self._closed:
             raise _closing()
-        loading = self._loading.get(run_id)
-        if loading is None:
-            try:
-                run_id_bytes(run_id)
-            except ValueError:
-                raise invalid_argument("Invalid RunId.") from None
-            loading = self._loading[run_id] = asyncio.get_running_loop().create_future()
-            self._wanted.append(run_id)
-            if self._loader is None or self._loader.done():
-                self._loader = asyncio.get_running_loop().create_task(self._load_wanted())
-        return await asyncio.shield(loading)
+        try:
+            run_id_bytes(run_id)
+        except ValueError:
+            raise invalid_argument("Invalid RunId.") from None
+        loading = self._loading[run_id] = asyncio.get_running_loop().create_future()
+        self._wanted.append(run_id)
+        if self._loader is None or self._loader.done():
+            self._loader = asyncio.get_running_loop().create_task(self._load_wanted())
+        return loading
 
     async def _load_wanted(self) -> None:
         while self._wanted:

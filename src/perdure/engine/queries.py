@@ -5,13 +5,15 @@ else *buffered*, on the next workflow task that starts, so that it is answered a
 state that it will show is durable.
 
 The rule a newcomer would get wrong: a buffered query that its task did not answer stays for the next one if there is a next
-one, and is asked directly otherwise. It is lost only with its caller.
+one, and is asked anew otherwise: also when the task has gone with its run, or with a pause. It is lost only with its caller.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from temporalio.api.enums.v1 import QueryResultType, ResourceExhaustedCause
@@ -20,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
+    ResetStickyTaskQueueRequest,
     RespondQueryTaskCompletedRequest,
 )
 
@@ -31,18 +34,20 @@ from perdure.engine.transactions import Transactions
 from perdure.engine.waiting import wait_until
 from perdure.model.clock import Clock
 from perdure.model.ids import uuid4_text
-from perdure.model.rpc import deadline_exceeded, invalid_argument, not_found, query_failed, resource_exhausted, unavailable
+from perdure.model.patience import wait_seconds
+from perdure.model.rpc import RpcError, deadline_exceeded, invalid_argument, not_found, query_failed, resource_exhausted, unavailable
 
 TOKEN_MARK = b"query:"
 """How the token of a query's task begins."""
 ANSWER_SECONDS_MAX = 30
-"""A query that no worker has answered by then fails."""
-STICKY_SECONDS_MAX = 10
-"""Of these, how long the worker that knows the run is waited for before any other is asked."""
+"""A query that no worker has answered by then fails; sooner, if its caller waits for less."""
+STICKY_SECONDS = 10
+"""Of these, how long the worker that knows the run is waited for before any other is asked, unless it says something else itself."""
 BUFFERED_MAX = 10
 """Queries that wait for one run's next workflow task; a further one is told to come back."""
 _SECOND = 1_000_000_000
 _ANSWERED = QueryResultType.QUERY_RESULT_TYPE_ANSWERED
+_FAILED = QueryResultType.QUERY_RESULT_TYPE_FAILED
 _LATE = WorkflowQueryResult()
 
 
@@ -78,7 +83,7 @@ class Queries:
     async def ask(self, request: QueryWorkflowRequest) -> QueryWorkflowResponse:
         """The RPC."""
         execution = request.execution
-        deadline = self._clock.now() + ANSWER_SECONDS_MAX * _SECOND
+        deadline = self._clock.now() + int(wait_seconds(ANSWER_SECONDS_MAX) * _SECOND)
         while True:
             live = await self._runs.find(request.namespace, execution.workflow_id, execution.run_id)
             await self._transactions.settled(live)
@@ -109,16 +114,25 @@ class Queries:
         response.history.SetInParent()  # empty, but there: SDKs take a task without it for broken
         if run.sticky_queue:
             key = QueueKey(TaskKind.WORKFLOW, run.namespace, run.sticky_queue)
-            if not self._matching.sticky_gone(key):
-                result = await self._send(live, response, key, min(deadline, self._clock.now() + STICKY_SECONDS_MAX * _SECOND))
+            if self._matching.sticky_gone(key):
+                self._forget_sticky(live, key.name)
+            else:
+                until = self._clock.now() + (run.sticky_timeout or STICKY_SECONDS * _SECOND)
+                result = await self._send(live, response, key, min(deadline, until))
                 if result is not None:
                     return result
+                if until < deadline:
+                    self._forget_sticky(live, key.name)
         result = await self._send(live, response, self._placing.key(run, TaskKind.WORKFLOW, run.task_queue), deadline)
         if result is None:
-            raise deadline_exceeded(
-                f'no worker answered the query within {ANSWER_SECONDS_MAX} s; is one running on the task queue "{run.task_queue}"?'
-            )
+            raise deadline_exceeded(f'no worker answered the query in time; is one running on the task queue "{run.task_queue}"?')
         return result
+
+    def _forget_sticky(self, live: LiveRun, queue: str) -> None:
+        """The worker of this queue does not answer: the run's next workflow task need not wait for it either."""
+        if not live.evicted and live.run.sticky_queue == queue:
+            with suppress(RpcError):
+                self._transactions.run_in_background(live, ResetStickyTaskQueueRequest())
 
     async def _send(
         self, live: LiveRun, response: PollWorkflowTaskQueueResponse, key: QueueKey, deadline: int
@@ -134,7 +148,14 @@ class Queries:
             return await wait_until(self._clock, answer, deadline, None)
         finally:
             del self._asked[token]
-            answer.cancel()  # a poller that comes too late passes over it
+            answer.cancel()
+            self._withdraw(task, key)
+
+    def _withdraw(self, task: QueryTask, key: QueueKey) -> None:
+        """Where nobody polls, nobody would throw it away. (One that has moved to another queue meanwhile is passed over there.)"""
+        queue = self._matching.find(key)
+        if queue is not None and queue.orphans:
+            queue.orphans = deque(each for each in queue.orphans if each is not task)
 
     async def _buffer(self, live: LiveRun, query: WorkflowQuery, deadline: int) -> WorkflowQueryResult | None:
         run_id = live.run.run_id
@@ -149,11 +170,11 @@ class Queries:
             result = await wait_until(self._clock, answer, deadline, _LATE)
         finally:
             waiting.pop(query_id, None)
-            if not waiting:
-                self._buffered.pop(run_id, None)
+            if not waiting and self._buffered.get(run_id) is waiting:
+                del self._buffered[run_id]
         if result is _LATE:
             raise deadline_exceeded(
-                f"workflow {live.run.workflow_id} has not taken its workflow task within {ANSWER_SECONDS_MAX} s; "
+                f"the workflow task of workflow {live.run.workflow_id} has not been done in time; "
                 f'is a worker running on the task queue "{live.run.task_queue}"?'
             )
         return result
@@ -170,7 +191,12 @@ class Queries:
             result.answer.CopyFrom(request.query_result)
         if request.HasField("failure"):
             result.failure.CopyFrom(request.failure)
-        answer.set_result(result)
+        answer.set_result(self._bounded(result))
+
+    def _bounded(self, result: WorkflowQueryResult) -> WorkflowQueryResult:
+        if result.ByteSize() <= self._transactions.environment.payload_bytes_max:
+            return result
+        return WorkflowQueryResult(result_type=_FAILED, error_message="query result exceeds size limit")
 
     def attach(self, run_id: str, response: PollWorkflowTaskQueueResponse) -> None:
         """Puts the queries that wait for a run on its workflow task."""
@@ -191,9 +217,14 @@ class Queries:
             if query_id in results:
                 result = WorkflowQueryResult()
                 result.CopyFrom(results[query_id])
-                buffered.answer.set_result(result)
+                buffered.answer.set_result(self._bounded(result))
             elif not another_task:
                 buffered.answer.set_result(None)
+
+    def task_gone(self, live: LiveRun) -> None:
+        """A run has no workflow task any more, and did not complete one: what waited for it is asked anew."""
+        if live.run.run_id in self._buffered:
+            self.completed(live, {})
 
     def forget(self, run_id: str) -> None:
         """A run's state in memory was lost: its queries fail, and are asked again."""

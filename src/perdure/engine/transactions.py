@@ -24,7 +24,7 @@ from perdure.engine.environment import Environment
 from perdure.engine.live_runs import LiveRun, LiveRuns
 from perdure.engine.rows import run_write
 from perdure.model.rpc import RpcError, internal, unavailable
-from perdure.storage.contract import Committed, CurrentRow, RunWrite, Transaction
+from perdure.storage.contract import Committed, CurrentRow, Transaction
 
 logger = logging.getLogger("perdure.engine")
 
@@ -159,22 +159,27 @@ class Transactions:
         self._on_failed(live, None, None)
 
     def submit(self, live: LiveRun, outcome: Outcome, future: asyncio.Future[None] | None, current: CurrentRow | None = None) -> None:
-        """Sends an outcome on its way to the storage; `future` is done when it is durable, or fails."""
-        write = _enter(live, outcome)
+        """Sends an outcome on its way to the storage; `future` is done when it is durable, or fails.
+
+        Raises:
+            RpcError: INTERNAL, if it cannot be put into rows; the run is evicted then.
+        """
         if outcome.new_run is None and outcome.terminated is None:
+            try:
+                write = run_write(outcome, live.version, live.key)
+            except Exception as error:
+                raise self._unwritable(((live, outcome),), error) from error
+            live.version += 1
+            live.in_flight += 1
             self._committer.submit(Transaction((write,), current), partial(self._finish_one, live, outcome, write.row.due, future))
             return
-        writes, members = [write], [(live, outcome, write.row.due)]
-        for other, added in ((outcome.terminated, False), (outcome.new_run, True)):
-            if other is None:
-                continue
-            follower = self._member(other, added)
-            write = _enter(follower, other)
-            writes.append(write)
-            members.append((follower, other, write.row.due))
-            if added:
-                current = current_row(other.run, replaces=live.run)
-        self._committer.submit(Transaction(writes, current), partial(self._finish, members, future))
+        done = [(live, outcome)]
+        if outcome.terminated is not None:
+            done.append((self._member(outcome.terminated, added=False), outcome.terminated))
+        if outcome.new_run is not None:
+            done.append((self._member(outcome.new_run, added=True), outcome.new_run))
+            current = current_row(outcome.new_run.run, replaces=live.run)
+        self._submit_all(done, future, current)
 
     async def commit_together(self, done: Sequence[tuple[LiveRun, Outcome]], current: CurrentRow | None = None) -> None:
         """Makes what was done to several runs durable as one transaction.
@@ -183,10 +188,25 @@ class Transactions:
             RpcError, StaleRun: as `run`.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        writes = [_enter(live, outcome) for live, outcome in done]
+        self._submit_all(done, future, current)
+        await future
+
+    def _submit_all(self, done: Sequence[tuple[LiveRun, Outcome]], future: asyncio.Future[None] | None, current: CurrentRow | None) -> None:
+        try:
+            writes = [run_write(outcome, live.version, live.key) for live, outcome in done]
+        except Exception as error:
+            raise self._unwritable(done, error) from error
+        for live, _ in done:
+            live.version += 1
+            live.in_flight += 1
         members = [(live, outcome, write.row.due) for (live, outcome), write in zip(done, writes, strict=True)]
         self._committer.submit(Transaction(writes, current), partial(self._finish, members, future))
-        await future
+
+    def _unwritable(self, done: Sequence[tuple[LiveRun, Outcome]], error: Exception) -> RpcError:
+        """What to answer when an outcome cannot be put into rows: its runs hold what no storage will ever say."""
+        self.environment.release_reserved()
+        refusals = [self.broken(outcome.reply or outcome, live, error) for live, outcome in done]
+        return refusals[0]
 
     def _member(self, outcome: Outcome, added: bool) -> LiveRun:
         if added:
@@ -257,14 +277,6 @@ class Transactions:
         run = members[0][0].run
         what = "may not be durable" if answer is Committed.UNKNOWN else "could not be made durable"
         return unavailable(f"a change to workflow {run.workflow_id} {what}: the storage failed (see the engine's log); try again")
-
-
-def _enter(live: LiveRun, outcome: Outcome) -> RunWrite:
-    """Counts a transaction of a run in; gives what it writes."""
-    write = run_write(outcome, live.version, live.key)
-    live.version += 1
-    live.in_flight += 1
-    return write
 
 
 def _tell_waiting(live: LiveRun, error: Exception | None) -> None:

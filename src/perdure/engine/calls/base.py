@@ -129,7 +129,7 @@ class Calls:
         if self._deprecated and namespace in self._deprecated:
             raise namespace_state(namespace, NamespaceState.NAMESPACE_STATE_DEPRECATED, [NamespaceState.NAMESPACE_STATE_REGISTERED])
 
-    def _polled_queue(self, kind: TaskKind, namespace: str, name: str) -> QueueKey:
+    def _polled_queue(self, kind: TaskKind, namespace: str, name: str, identity: str = "") -> QueueKey:
         self._namespace(namespace)
         if not name:
             raise invalid_argument("TaskQueue is not set on request.")

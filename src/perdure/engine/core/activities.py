@@ -32,10 +32,12 @@ from perdure.engine.core import codes, due, limits, retry
 from perdure.engine.core.apply import closed, end_activity, hold, let_go
 from perdure.engine.core.closing import void
 from perdure.engine.core.codes import BACKOFF, PAUSED, READY, STARTED
+from perdure.engine.core.cut_failures import cut
 from perdure.engine.core.interventions import Intervention
 from perdure.engine.core.outcome import ActivityReady, ActivityStarted, Reservation, StartedActivity, TaskKind
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.responses import activity_response
+from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.transaction import Transaction
 from perdure.model.framing import framed, tag
 
@@ -131,12 +133,16 @@ def _keep(tx: Transaction) -> None:
 
 
 def take_back(tx: Transaction, a: Activity) -> None:
-    """The worker was gone: the attempt has not started after all."""
+    """The worker was gone: the attempt has not started after all. If its cancellation was requested meanwhile, nobody else gets it."""
     a.started_time = 0
     a.identity = a.request_id = ""
     let_go(tx.run, a)
+    if a.intervention is not None:
+        _begin_again(a, a.intervention)
     _step(tx, a, "take back")
-    if a.paused is not None:
+    if a.cancel_requested_event_id:
+        cancel_unstarted(tx, a, ENGINE)
+    elif a.paused is not None:
         _step(tx, a, "pause")
     else:
         tx.outcome.effects.append(ActivityReady(a.queue, a.scheduled_event_id))
@@ -252,16 +258,29 @@ def cancel(tx: Transaction, a: Activity, details: Payloads | None, identity: str
     _close(tx, a, event)
 
 
+_NOT_STARTED: Final = Payloads()
+_not_started = _NOT_STARTED.payloads.add()
+_not_started.metadata["encoding"] = b"json/plain"
+_not_started.data = b'"ACTIVITY_ID_NOT_STARTED"'
+
+
+def cancel_unstarted(tx: Transaction, a: Activity, identity: str) -> None:
+    """No worker has the activity, so nobody need accept its cancellation."""
+    cancel(tx, a, None if tx.run.standalone else _NOT_STARTED, identity)
+
+
 def time_out(tx: Transaction, a: Activity, timeout: TimeoutType.ValueType) -> None:
     """A timeout has expired: it is tried again, or has timed out."""
-    failure = _timeout_failure(a, timeout, f"activity {retry.TIMEOUT_TEXT[timeout]} timeout")
+    failure = _timeout_failure(timeout, f"activity {retry.TIMEOUT_TEXT[timeout]} timeout")
     verdict = _verdict(tx, a, failure)
     if verdict.state == codes.RETRY_IN_PROGRESS:
         _retry(tx, a, failure, verdict.delay)
         return
     if verdict.state == codes.RETRY_TIMEOUT and timeout not in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
         message = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
-        failure = _timeout_failure(a, codes.SCHEDULE_TO_CLOSE, message)
+        failure = _timeout_failure(codes.SCHEDULE_TO_CLOSE, message)
+    if a.heartbeat_details is not None:  # what is tried again has them beside its failure
+        failure.timeout_failure_info.last_heartbeat_details.CopyFrom(a.heartbeat_details)
     if a.last_failure is not None:
         failure.cause.CopyFrom(a.last_failure)
     _close_timed_out(tx, a, failure, verdict.state)
@@ -294,14 +313,11 @@ def expired(a: Activity, now: int) -> TimeoutType.ValueType | None:
     return first[1] if first is not None and first[0] <= now else None
 
 
-def _timeout_failure(a: Activity, timeout: TimeoutType.ValueType, message: str) -> Failure:
+def _timeout_failure(timeout: TimeoutType.ValueType, message: str) -> Failure:
     failure = Failure()
     failure.message = message
     failure.source = "Server"
-    info = failure.timeout_failure_info
-    info.timeout_type = timeout
-    if a.heartbeat_details is not None:
-        info.last_heartbeat_details.CopyFrom(a.heartbeat_details)
+    failure.timeout_failure_info.timeout_type = timeout
     return failure
 
 
@@ -313,6 +329,8 @@ def _verdict(tx: Transaction, a: Activity, failure: Failure | None) -> retry.Ver
         return retry.Verdict(codes.RETRY_CANCEL_REQUESTED, 0)
     if failure is not None and failure.timeout_failure_info.timeout_type in (codes.SCHEDULE_TO_START, codes.SCHEDULE_TO_CLOSE):
         return retry.Verdict(codes.RETRY_TIMEOUT, 0)
+    if a.paused is not None and retry.retryable(failure, a.attributes.retry_policy):
+        return retry.Verdict(codes.RETRY_IN_PROGRESS, 0)  # its attempts and its time are judged once it goes on
     deadline = a.first_scheduled_time + a.schedule_to_close if a.schedule_to_close else 0
     attempt = 1 if a.intervention is not None and a.intervention.reset else a.attempt
     return retry.decide(a.attributes.retry_policy, attempt, failure, tx.now, deadline, delay_unbounded=True)
@@ -347,16 +365,7 @@ def _kept(failure: Failure | None) -> Failure | None:
     if failure is None:
         return None
     if limits.too_large(failure, limits.KEPT_FAILURE_BYTES_MAX):
-        return cut(failure, limits.CUT_FAILURE_BYTES)
+        return cut(failure, limits.CUT_FAILURE_BYTES, non_retryable=False)
     copy = Failure()
     copy.CopyFrom(failure)
     return copy
-
-
-def cut(failure: Failure, message_bytes: int) -> Failure:
-    """A failure of the engine's that stands for one that is too large to keep."""
-    short = Failure()
-    short.message = failure.message.encode()[:message_bytes].decode(errors="ignore")
-    short.source = failure.source
-    short.server_failure_info.non_retryable = not retry.retryable(failure, retry.DEFAULT_POLICY)
-    return short

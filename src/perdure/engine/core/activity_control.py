@@ -27,14 +27,14 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.engine.core import activities, limits, retry
-from perdure.engine.core.activity_options import Timeouts, timeouts
+from perdure.engine.core.activity_options import Timeouts, sent_ns, timeouts
 from perdure.engine.core.codes import BACKOFF, NORMAL_QUEUE, READY, STARTED
 from perdure.engine.core.interventions import Pause
 from perdure.engine.core.outcome import Env, Outcome
 from perdure.engine.core.pending import Activity, options_of
 from perdure.engine.core.settling import settle
 from perdure.engine.core.state import Run
-from perdure.engine.core.times import set_ns, to_ns
+from perdure.engine.core.times import set_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.model.rpc import failed_precondition, invalid_argument, not_found
 
@@ -129,7 +129,7 @@ def _resume(tx: Transaction, a: Activity, jitter: Duration) -> None:
     if a.state == STARTED:
         activities.touch(tx, a)
     else:
-        activities.reschedule(tx, a, tx.now + int(max(0, to_ns(jitter)) * tx.env.random()))
+        activities.reschedule(tx, a, tx.now + int(max(0, sent_ns(jitter)) * tx.env.random()))
 
 
 def reset(run: Run, request: ResetActivityRequest, env: Env) -> Outcome:
@@ -223,7 +223,7 @@ def _merged(run: Run, a: Activity, request: UpdateActivityOptionsRequest, paths:
         options.start_to_close_timeout,
         options.heartbeat_timeout,
     )
-    spans = timeouts(Timeouts(*(to_ns(field) for field in fields)), run.run_timeout)
+    spans = timeouts(Timeouts(*(sent_ns(field) for field in fields)), run.run_timeout)
     if isinstance(spans, str):
         raise invalid_argument(spans)
     for field, span in zip(fields, spans, strict=True):

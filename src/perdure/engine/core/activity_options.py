@@ -20,7 +20,7 @@ from perdure.engine.core.limits import ID_BYTES_MAX, RESERVED_QUEUES, priority_c
 from perdure.engine.core.pending import Shared
 from perdure.engine.core.responses import shared_part
 from perdure.engine.core.times import HUNDRED_YEARS, SECOND, set_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 
 class Timeouts(NamedTuple):
@@ -42,7 +42,7 @@ class Options(NamedTuple):
     shared: Shared
 
 
-_Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, int]
+_Key: TypeAlias = tuple[str, str, int, int, int, int, bytes, bytes, bool, int]
 KNOWN_MAX: Final = 512
 """So many different options are remembered, of the whole process; beyond, all are forgotten and learnt again."""
 _known: dict[_Key, Options] = {}
@@ -54,12 +54,13 @@ def options(a: ScheduleActivityTaskCommandAttributes, run_timeout: int) -> Optio
     key = (
         a.activity_type.name,
         a.task_queue.name,
-        _ns(a.schedule_to_close_timeout) if has("schedule_to_close_timeout") else 0,
-        _ns(a.schedule_to_start_timeout) if has("schedule_to_start_timeout") else 0,
-        _ns(a.start_to_close_timeout) if has("start_to_close_timeout") else 0,
-        _ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
+        sent_ns(a.schedule_to_close_timeout) if has("schedule_to_close_timeout") else 0,
+        sent_ns(a.schedule_to_start_timeout) if has("schedule_to_start_timeout") else 0,
+        sent_ns(a.start_to_close_timeout) if has("start_to_close_timeout") else 0,
+        sent_ns(a.heartbeat_timeout) if has("heartbeat_timeout") else 0,
         a.retry_policy.SerializeToString() if has("retry_policy") else b"",
         a.priority.SerializeToString() if has("priority") else b"",
+        a.use_workflow_build_id,
         run_timeout,
     )
     known = _known.get(key)
@@ -115,8 +116,8 @@ def timeouts(sent: Timeouts, run_timeout: int) -> Timeouts | str:
     return Timeouts(close, to_start, start_to_close, min(heartbeat, start_to_close))
 
 
-def _ns(d: Duration) -> int:
-    """Of a Duration, at most 100 years; -1 if either part is negative."""
+def sent_ns(d: Duration) -> int:
+    """Nanoseconds of a Duration as it was sent, at most 100 years; -1 if either part is negative."""
     seconds, nanos = d.seconds, d.nanos
     if seconds < 0 or nanos < 0:
         return -1
@@ -138,6 +139,7 @@ def _template(c: ScheduleActivityTaskCommandAttributes, spans: Timeouts) -> Hist
     retry.fill(a.retry_policy)
     if c.HasField("priority"):
         a.priority.CopyFrom(c.priority)
+    a.use_workflow_build_id = c.use_workflow_build_id
     return event
 
 
@@ -153,8 +155,7 @@ def write_scheduled(tx: Transaction, command: Command, known: Options, completed
         a.header.CopyFrom(c.header)
     if has("input"):
         a.input.CopyFrom(c.input)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.number(event)
     activity = activity_scheduled(tx.run, event, known.shared)
     tx.ready.append(activity)

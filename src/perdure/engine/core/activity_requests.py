@@ -34,8 +34,9 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedResponse,
 )
 
-from perdure.engine.core import activities, limits
+from perdure.engine.core import activities, limits, retry
 from perdure.engine.core.codes import READY, STARTED
+from perdure.engine.core.cut_failures import cut
 from perdure.engine.core.outcome import Env, Outcome, StartActivityTask, UnstartActivity
 from perdure.engine.core.pending import Activity
 from perdure.engine.core.settling import settle
@@ -106,7 +107,7 @@ def unstart_activity(run: Run, request: UnstartActivity, env: Env) -> Outcome:
     a = run.activities.get(request.scheduled_event_id)
     if a is not None and a.state == STARTED and a.attempt == request.attempt:
         activities.take_back(tx, a)
-    return tx.close()
+    return settle(tx)
 
 
 def completed(run: Run, request: RespondActivityTaskCompletedRequest, env: Env) -> Outcome:
@@ -173,16 +174,17 @@ def _fail(run: Run, a: Activity, request: _Failed, reply: _FailedReply, env: Env
             _keep_details(tx, a, request.last_heartbeat_details)
     if failure is not None and limits.too_large(failure, env.payload_bytes_max):
         reply.failures.append(_too_large("Activity failure"))
-        failure = activities.cut(failure, env.payload_bytes_max // 2)
+        refused = not retry.retryable(failure, a.attributes.retry_policy)
+        failure = cut(failure, env.payload_bytes_max // 2, non_retryable=refused)
     activities.fail(tx, a, failure, request.identity)
     return settle(tx)
 
 
 def canceled(run: Run, request: RespondActivityTaskCanceledRequest, env: Env) -> Outcome:
-    """The attempt accepted its cancellation.
+    """The attempt accepted its cancellation. Details that are too large fail the activity.
 
     Raises:
-        RpcError: as `held_activity`; InvalidArgument if nobody asked for it, or the details are too large.
+        RpcError: as `held_activity`; InvalidArgument if nobody asked for it.
     """
     return _cancel(run, held_activity(run, request.task_token), request, RespondActivityTaskCanceledResponse(), env)
 
@@ -191,7 +193,7 @@ def canceled_by_id(run: Run, request: RespondActivityTaskCanceledByIdRequest, en
     """As `canceled`.
 
     Raises:
-        RpcError: as `named_activity`; InvalidArgument if nobody asked for it, or the details are too large.
+        RpcError: as `named_activity`; InvalidArgument if nobody asked for it.
     """
     a = named_activity(run, request.activity_id, started=True)
     return _cancel(run, a, request, RespondActivityTaskCanceledByIdResponse(), env)
@@ -202,10 +204,11 @@ def _cancel(run: Run, a: Activity, request: _Canceled, reply: Message, env: Env)
         if run.standalone:
             raise failed_precondition("invalid transition from Started: the cancellation of the activity was not requested")
         raise invalid_argument("unable to mark activity as canceled without activity being request canceled first")
-    if limits.too_large(request.details, env.payload_bytes_max):
-        raise invalid_argument("Activity cancellation details exceed size limit.")
     tx = Transaction(run, env)
     tx.outcome.reply = reply
+    if limits.too_large(request.details, env.payload_bytes_max):
+        activities.fail(tx, a, _too_large("Activity cancellation details"), request.identity)
+        return settle(tx)
     activities.cancel(tx, a, request.details if request.HasField("details") else None, request.identity)
     return settle(tx)
 

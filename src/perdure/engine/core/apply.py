@@ -141,7 +141,7 @@ def _task_ended(run: Run, event: HistoryEvent) -> None:
 def _task_failed(run: Run, event: HistoryEvent) -> None:
     run.task = None
     a = event.workflow_task_failed_event_attributes
-    if a.cause == codes.RESET_WORKFLOW:
+    if a.cause == codes.RESET_WORKFLOW and a.new_run_id:  # a worker may name any cause
         run.resets = (*run.resets, (event.event_id, a.new_run_id))
         _reset(run, to_ns(event.event_time))
 

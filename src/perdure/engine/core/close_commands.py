@@ -18,7 +18,7 @@ from perdure.engine.core.apply import closed
 from perdure.engine.core.closing import void
 from perdure.engine.core.continuing import complete_cron, continue_as_new, fail_run
 from perdure.engine.core.plan import Plan, Refused
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate, annotation
 from perdure.engine.core.upsert_commands import check_attributes
 from perdure.model.framing import framed, tag
 
@@ -47,8 +47,8 @@ def complete(tx: Transaction, command: Command, completed_event_id: int) -> None
     attributes = a.SerializeToString()
     if c.HasField("result"):
         attributes += framed(_RESULT, c.result.SerializeToString())
-    metadata = command.user_metadata if command.HasField("user_metadata") else None
-    tx.record(codes.WORKFLOW_COMPLETED, attributes, metadata)
+    rest = annotation(command) if command.HasField("user_metadata") or command.event_group_markers else b""
+    tx.record(codes.WORKFLOW_COMPLETED, attributes, rest)
     closed(tx.run, codes.COMPLETED, tx.now)
     void(tx)
 
@@ -80,8 +80,7 @@ def cancel(tx: Transaction, command: Command, completed_event_id: int) -> None:
     a.workflow_task_completed_event_id = completed_event_id
     if c.HasField("details"):
         a.details.CopyFrom(c.details)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     void(tx)
 

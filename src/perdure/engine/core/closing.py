@@ -17,6 +17,7 @@ from perdure.engine.core.outcome import RunClosed
 from perdure.engine.core.task_failures import ENGINE, fail
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.updates import abort_all
+from perdure.engine.core.workflow_tasks import unstick
 
 
 def clear_the_way(tx: Transaction) -> None:
@@ -42,11 +43,12 @@ def terminate(tx: Transaction, reason: str, details: Payloads | None, identity: 
 
 
 def void(tx: Transaction) -> None:
-    """After the close event: nothing is buffered, offered or pending any more."""
+    """After the close event: nothing is buffered, offered or pending any more, and no worker is waited for that knows the run."""
     tx.drop_buffer()
     tx.ready = []
     tx.task_ready = False
     tx.run.close_attempted = False
+    unstick(tx.run)
     tx.outcome.effects[:] = [RunClosed()]
     if tx.run.updates is not None:
         abort_all(tx.outcome, tx.run.updates)

@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.engine.core import codes, limits, update_messages
 from perdure.engine.core.activities import start_eager
+from perdure.engine.core.activity_options import sent_ns
 from perdure.engine.core.apply import task_completed as fold_completed
 from perdure.engine.core.closing import terminate
 from perdure.engine.core.commands import carry_out, check
@@ -36,7 +37,6 @@ from perdure.engine.core.settling import settle
 from perdure.engine.core.speculative import leaves_no_trace, mark, schedule_speculative
 from perdure.engine.core.state import Run
 from perdure.engine.core.task_failures import ENGINE, cause_text, fail, held_task, succeed, time_out
-from perdure.engine.core.times import to_ns
 from perdure.engine.core.transaction import Transaction
 from perdure.engine.core.update_messages import Answers
 from perdure.engine.core.updates import Updates, abort_admitted
@@ -46,6 +46,9 @@ from perdure.model.framing import framed, tag, varint
 from perdure.model.rpc import failed_precondition, invalid_argument, not_found
 
 _Metadata: TypeAlias = Literal["worker_version_stamp", "sdk_metadata", "metering_metadata"]
+_Sticky: TypeAlias = tuple[str, int]
+"""A sticky queue, and its schedule-to-start timeout (ns)."""
+_NOT_STICKY: Final[_Sticky] = ("", 0)
 _SCHEDULED_ID: Final = tag(WorkflowTaskCompletedEventAttributes, "scheduled_event_id")
 _STARTED_ID: Final = tag(WorkflowTaskCompletedEventAttributes, "started_event_id")
 _METADATA: Final[tuple[tuple[_Metadata, bytes], ...]] = (
@@ -60,10 +63,11 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
     """The worker has done its workflow task. With `Outcome.error`, its commands were refused durably.
 
     Raises:
-        RpcError: InvalidArgument for a bad token, or commands that change nothing; NotFound if the task is no longer its;
-            FailedPrecondition for another task of a run that is paused.
+        RpcError: InvalidArgument for a bad token, the name of a sticky queue that is too long, or commands that change nothing;
+            NotFound if the task is no longer its; FailedPrecondition for another task of a run that is paused.
     """
     task = held_task(run, request.task_token)
+    sticky = _sticky(request.sticky_attributes.SerializeToString()) if request.HasField("sticky_attributes") else _NOT_STICKY
     if request.versioning_behavior and version_of(request.deployment_options) is None:
         raise invalid_argument("VersioningBehavior is set, but the worker that sends it has no versioned DeploymentOptions.")
     if run.paused is not None and request.force_create_new_workflow_task:
@@ -76,17 +80,21 @@ def task_completed(run: Run, request: RespondWorkflowTaskCompletedRequest, env: 
         plan = check(run, request.commands, task.started_event_id + 1, env, answers)
     except Refused as refused:
         return _refuse(run, request, task, refused, env)
-    if task.speculative and leaves_no_trace(run, task, request, only_rejections=answers is None or answers.only_rejections):
-        return _discard(run, request, task, answers, env)
-    return _complete(run, request, task, plan, heartbeat, env)
-
-
-def _complete(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, plan: Plan, heartbeat: bool, env: Env) -> Outcome:
     tx = Transaction(run, env)
+    if task.speculative and leaves_no_trace(run, task, request, only_rejections=answers is None or answers.only_rejections):
+        return _discard(tx, request, task, answers, sticky)
+    return _complete(tx, request, task, plan, heartbeat, sticky)
+
+
+def _complete(
+    tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, plan: Plan, heartbeat: bool, sticky: _Sticky
+) -> Outcome:
+    run = tx.run
     tx.outcome.reply = reply = RespondWorkflowTaskCompletedResponse()
+    tx.worker = request.identity
     tx.holding = True
     completed_event_id = _write_completed(tx, request, task)
-    _stick(run, request)
+    run.sticky_queue, run.sticky_timeout = sticky
     succeed(tx)
     if plan.answers is not None:
         update_messages.carry_out_rejections(tx, plan.answers)
@@ -128,13 +136,14 @@ def _start_inline(tx: Transaction, request: RespondWorkflowTaskCompletedRequest,
         tx.outcome.effects.append(WorkflowTaskStarted(None, started_task(tx.run, partial=True, suggest_events=tx.env.suggest_events)))
 
 
-def _discard(run: Run, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, answers: Answers | None, env: Env) -> Outcome:
+def _discard(
+    tx: Transaction, request: RespondWorkflowTaskCompletedRequest, task: WorkflowTask, answers: Answers | None, sticky: _Sticky
+) -> Outcome:
     """A speculative task ends without a trace: its worker goes back to where it was."""
-    tx = Transaction(run, env)
+    run = tx.run
     tx.outcome.reply = RespondWorkflowTaskCompletedResponse(reset_history_event_id=run.previous_started_event_id)
-    before = run.sticky_queue, run.sticky_timeout
-    _stick(run, request)
-    tx.changed = (run.sticky_queue, run.sticky_timeout) != before
+    tx.changed = sticky != (run.sticky_queue, run.sticky_timeout)
+    run.sticky_queue, run.sticky_timeout = sticky
     run.task = None
     mark(tx)
     if answers is not None:
@@ -185,17 +194,14 @@ def _of_worker(identity: str, checksum: str) -> bytes:
     return a.SerializeToString()
 
 
-def _stick(run: Run, request: RespondWorkflowTaskCompletedRequest) -> None:
-    sticky = request.sticky_attributes.SerializeToString() if request.HasField("sticky_attributes") else b""
-    run.sticky_queue, run.sticky_timeout = _sticky(sticky)
-
-
 @lru_cache(maxsize=256)
-def _sticky(attributes: bytes) -> tuple[str, int]:
-    """A sticky queue and its schedule-to-start timeout (ns). A worker says the same with every task."""
+def _sticky(attributes: bytes) -> _Sticky:
+    """What a worker says of its sticky queue: the same with every task."""
     sticky = StickyExecutionAttributes.FromString(attributes)
     queue = sticky.worker_task_queue.name
-    return queue, max(0, to_ns(sticky.schedule_to_start_timeout)) if queue else 0
+    if limits.too_long(queue):
+        raise invalid_argument("TaskQueue on StickyExecutionAttributes exceeds length limit.")
+    return (queue, max(0, sent_ns(sticky.schedule_to_start_timeout))) if queue else _NOT_STICKY
 
 
 def _heartbeat_timeout(run: Run, env: Env) -> Outcome:
@@ -240,7 +246,8 @@ def task_failed(run: Run, request: RespondWorkflowTaskFailedRequest, env: Env) -
     tx = Transaction(run, env)
     tx.outcome.reply = RespondWorkflowTaskFailedResponse()
     failure = request.failure if request.HasField("failure") else None
-    attempt = fail(tx, request.cause, failure, request.identity, request.binary_checksum)
+    version = request.worker_version if request.HasField("worker_version") else None
+    attempt = fail(tx, request.cause, failure, request.identity, request.binary_checksum, version)
     if request.cause == codes.MESSAGE_TOO_LARGE:
         terminate(tx, cause_text(request.cause), None, ENGINE)
     else:

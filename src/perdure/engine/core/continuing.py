@@ -27,7 +27,7 @@ from perdure.engine.core.settling import settle
 from perdure.engine.core.start import bounded, drop_nulls, task_timeout
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, set_ns, to_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 from perdure.engine.core.versions import inherit
 from perdure.engine.core.workflow_tasks import schedule
 
@@ -105,6 +105,8 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
     a.workflow_task_completed_event_id = completed_event_id
     set_ns(a.backoff_start_interval, backoff)
     a.initiator = c.initiator or codes.BY_WORKFLOW
+    a.inherit_build_id = c.inherit_build_id
+    a.initial_versioning_behavior = c.initial_versioning_behavior
     if c.HasField("input"):
         a.input.CopyFrom(c.input)
     if c.HasField("header"):
@@ -117,8 +119,7 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
         a.memo.CopyFrom(c.memo)
     if c.HasField("search_attributes"):
         a.search_attributes.CopyFrom(c.search_attributes)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     void(tx)
 
@@ -179,8 +180,7 @@ def complete_cron(tx: Transaction, command: Command, completed_event_id: int) ->
         a.result.CopyFrom(c.result)
     a.workflow_task_completed_event_id = completed_event_id
     a.new_execution_run_id = next_one.run_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     void(tx)
     _follow(tx, next_one, None, c.result if c.HasField("result") else None)
@@ -197,8 +197,7 @@ def fail_run(tx: Transaction, command: Command, completed_event_id: int) -> None
     a.retry_state = next_one.state
     a.workflow_task_completed_event_id = completed_event_id
     a.new_execution_run_id = next_one.run_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     void(tx)
     _follow(tx, next_one, failure, _last_result(run) if next_one.by_cron else None)

@@ -38,6 +38,8 @@ _WAS_RESET: Final = 4
 """Of a run without a pending task, where another has the bit before."""
 _IN_PROCESS: Final = 8
 _REROUTED: Final = 16
+_MANY_UPDATES: Final = 32
+"""Of a transient task, which an open run has, where a closed run has the next bit."""
 _TELL_PARENT: Final = 32
 _END_CHILDREN: Final = 64
 _CALL_BACK: Final = 128
@@ -62,7 +64,7 @@ def run_facts(run: Run) -> bytes:
             flags |= _REROUTED
         tail = _TASK.pack(task.original_scheduled_time, task.incarnation)
         if task.attempt > 1:
-            flags |= _HAS_TRANSIENT
+            flags |= _HAS_TRANSIENT | (_MANY_UPDATES if task.many_updates else 0)
             tail += _transient(task)
     elif run.reset_run_id:
         flags |= _WAS_RESET
@@ -139,6 +141,7 @@ def _read_task(run: Run, data: bytes, at: int, flags: int) -> int:
     end = at + _TASK.size
     if flags & _HAS_TRANSIENT:
         run.task, end = _read_transient(run, data, end)
+        run.task.many_updates = bool(flags & _MANY_UPDATES)
     task = run.task
     if task is None:
         raise ValueError(f"the facts of run {run.run_id} name a workflow task that its history does not have")

@@ -18,7 +18,7 @@ from perdure.engine.core.plan import Plan, PlannedOperations, Refused
 from perdure.engine.core.start import bounded
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, set_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 _NAME: Final = "ScheduleNexusOperationCommand"
 
@@ -83,8 +83,7 @@ def schedule(tx: Transaction, command: Command, completed_event_id: int) -> None
     ):
         span.SetInParent()
         set_ns(span, ns)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
 
 
@@ -114,6 +113,5 @@ def cancel(tx: Transaction, command: Command, completed_event_id: int) -> None:
     a = event.nexus_operation_cancel_requested_event_attributes
     a.scheduled_event_id = command.request_cancel_nexus_operation_command_attributes.scheduled_event_id
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)

@@ -22,7 +22,7 @@ from perdure.engine.core.policies import is_reuse_policy
 from perdure.engine.core.start import bounded, task_timeout
 from perdure.engine.core.state import Run
 from perdure.engine.core.times import earliest, set_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 from perdure.engine.core.upsert_commands import check_attributes
 
 
@@ -145,8 +145,7 @@ def _copy_child(a: StartChildWorkflowExecutionInitiatedEventAttributes, c: Start
 
 
 def _append(tx: Transaction, command: Command, event: HistoryEvent) -> None:
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
 
 

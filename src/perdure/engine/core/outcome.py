@@ -107,10 +107,11 @@ class Env(Protocol):
 
 
 class StartWorkflowTask(NamedTuple):
-    """A poller takes the waiting workflow task."""
+    """A poller takes the waiting workflow task; `queue`: the one it polls, which may no longer be the run's sticky one."""
 
     reservation: Reservation
     sticky_poll: bool
+    queue: str = ""
 
 
 class StartActivityTask(NamedTuple):

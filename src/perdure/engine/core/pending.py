@@ -26,6 +26,7 @@ class WorkflowTask:
         "identity",
         "in_process",
         "incarnation",
+        "many_updates",
         "original_scheduled_time",
         "queue",
         "request_id",
@@ -63,6 +64,8 @@ class WorkflowTask:
         """of this incarnation of the engine."""
         self.speculative = False
         """It was made for an update, and is recorded only if there is something to record (`speculative`)."""
+        self.many_updates = False
+        """Of one whose start is not recorded: its worker was told to continue as new for the number of updates."""
         self.token = b""
         """What was handed over with it, if that was by this process: comparing is cheaper than decoding."""
 

@@ -9,18 +9,14 @@ workflow has not seen it. A timer's firing is then taken out of the buffer (B5);
 
 from __future__ import annotations
 
-from typing import Final
-
 from temporalio.api.command.v1 import Command
-from temporalio.api.common.v1 import Payloads
 
 from perdure.engine.core import activities, activity_options, codes, limits
 from perdure.engine.core.codes import STARTED
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.state import Run
-from perdure.engine.core.task_failures import ENGINE
 from perdure.engine.core.times import HUNDRED_YEARS, set_ns, to_ns
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 
 def check_schedule_activity(plan: Plan, command: Command) -> None:
@@ -91,24 +87,17 @@ def _closes_in_buffer(run: Run, scheduled_event_id: int) -> bool:
     return False
 
 
-_NOT_STARTED: Final = Payloads()
-_not_started = _NOT_STARTED.payloads.add()
-_not_started.metadata["encoding"] = b"json/plain"
-_not_started.data = b'"ACTIVITY_ID_NOT_STARTED"'
-
-
 def cancel_activity(tx: Transaction, command: Command, completed_event_id: int) -> None:
     scheduled = command.request_cancel_activity_task_command_attributes.scheduled_event_id
     event = tx.event(codes.ACTIVITY_CANCEL_REQUESTED)
     a = event.activity_task_cancel_requested_event_attributes
     a.scheduled_event_id = scheduled
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
     pending = tx.run.activities.get(scheduled)
     if pending is not None and pending.state != STARTED:
-        activities.cancel(tx, pending, _NOT_STARTED, ENGINE)
+        activities.cancel_unstarted(tx, pending, tx.worker)
 
 
 # Timers.
@@ -134,8 +123,7 @@ def start_timer(tx: Transaction, command: Command, completed_event_id: int) -> N
     a.timer_id = c.timer_id
     set_ns(a.start_to_fire_timeout, min(to_ns(c.start_to_fire_timeout), HUNDRED_YEARS))
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
 
 
@@ -170,6 +158,6 @@ def cancel_timer(tx: Transaction, command: Command, completed_event_id: int) -> 
     a.timer_id = timer_id
     a.started_event_id = started
     a.workflow_task_completed_event_id = completed_event_id
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    a.identity = tx.worker
+    annotate(event, command)
     tx.append(event)

@@ -69,7 +69,7 @@ class Plan:
         "cancelled",
         "commands",
         "env",
-        "memo_bytes",
+        "memo",
         "next_event_id",
         "operations",
         "options",
@@ -108,4 +108,5 @@ class Plan:
         """What goes to other workflows, once something does."""
         self.operations: PlannedOperations | None = None
         """What is done to Nexus operations, once something is."""
-        self.memo_bytes = -1
+        self.memo: dict[str, int] | None = None
+        """Sizes of the merged memo, once it was changed."""

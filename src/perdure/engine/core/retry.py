@@ -77,15 +77,15 @@ def complaint(policy: RetryPolicy) -> str:
 
 
 def interval(policy: RetryPolicy, attempt: int) -> int:
-    """Nanoseconds to wait after attempt `attempt` (from 1) has failed: initial x coefficient^(attempt-1), bounded."""
-    initial, maximum = to_ns(policy.initial_interval), to_ns(policy.maximum_interval)
+    """Nanoseconds to wait after attempt `attempt` (from 1) has failed: initial x coefficient^(attempt-1), bounded, at most 100 years."""
+    initial, maximum = min(to_ns(policy.initial_interval), HUNDRED_YEARS), min(to_ns(policy.maximum_interval), HUNDRED_YEARS)
     try:
         wait = int(initial * policy.backoff_coefficient ** (attempt - 1))
     except OverflowError:
         return maximum
     if wait <= 0:
         return maximum
-    return min(wait, maximum) if maximum else wait
+    return min(wait, maximum or HUNDRED_YEARS)
 
 
 def retryable(failure: Failure | None, policy: RetryPolicy) -> bool:
@@ -133,4 +133,4 @@ def _own_delay(failure: Failure | None) -> int | None:
     if not application.HasField("next_retry_delay"):
         return None
     delay: Duration = application.next_retry_delay
-    return to_ns(delay)
+    return min(to_ns(delay), HUNDRED_YEARS)

@@ -51,7 +51,7 @@ def guarded(run: Run, request: Any, env: Env, handler: Callable[[Run, Any, Env],
     task = run.task
     if task is None or not task.speculative or (isinstance(request, FireTimers) and due.task_due(run, task) <= env.now):
         return handler(run, request, env)
-    before = run.next_event_id, run.history_bytes, run.first_task_due
+    before = run.next_event_id, run.history_bytes, run.first_task_due, task.many_updates
     tx = Transaction(run, env)
     record_unrecorded(tx, task)
     try:
@@ -68,8 +68,8 @@ def guarded(run: Run, request: Any, env: Env, handler: Callable[[Run, Any, Env],
     return outcome
 
 
-def _put_back(run: Run, task: WorkflowTask, tx: Transaction, before: tuple[int, int, int]) -> None:
-    run.next_event_id, run.history_bytes, run.first_task_due = before
+def _put_back(run: Run, task: WorkflowTask, tx: Transaction, before: tuple[int, int, int, bool]) -> None:
+    run.next_event_id, run.history_bytes, run.first_task_due, task.many_updates = before
     del run.tail[-len(tx.written) :]
     task.speculative = True
 

@@ -228,11 +228,7 @@ def start(
             reply.link.CopyFrom(link_to(run, run.start_request_id, codes.WORKFLOW_STARTED))
     if not run.first_task_due:
         schedule(tx)
-        if (
-            isinstance(request, StartWorkflowExecutionRequest)
-            and request.request_eager_execution
-            and env.is_for(run, version_of(request.eager_worker_deployment_options))
-        ):
+        if run.start.eager_execution_accepted:
             _start_eagerly(tx, request.identity)
     tx.outcome.visibility_changed = True
     outcome = settle(tx)
@@ -336,6 +332,9 @@ def _write_started(tx: Transaction, request: StartRequest, parent: Parent | None
         event.user_metadata.CopyFrom(request.user_metadata)
     if request.links:
         event.links.extend(further(request.links, a.completion_callbacks))
+    if isinstance(request, StartWorkflowExecutionRequest) and request.request_eager_execution and not delay:
+        run.workflow_id, run.task_queue = workflow_id, queue  # by which it is decided whose task it is
+        a.eager_execution_accepted = tx.env.is_for(run, version_of(request.eager_worker_deployment_options))
     tx.number(event)
     run_started(run, event, tx.now, workflow_id, workflow_type, queue, spans)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from temporalio.api.common.v1 import WorkerVersionStamp
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 
@@ -24,6 +25,7 @@ from perdure.engine.core.workflow_tasks import record_unrecorded, task_not_found
 
 ENGINE: Final = "history-service"
 """The identity in events that the engine writes of its own accord."""
+_CAUSES: Final = frozenset(WorkflowTaskFailedCause.values())
 
 
 def held_task(run: Run, data: bytes) -> WorkflowTask:
@@ -48,7 +50,14 @@ def held_task(run: Run, data: bytes) -> WorkflowTask:
     return task
 
 
-def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Failure | None, identity: str, checksum: str = "") -> int:
+def fail(
+    tx: Transaction,
+    cause: WorkflowTaskFailedCause.ValueType,
+    failure: Failure | None,
+    identity: str,
+    checksum: str = "",
+    version: WorkerVersionStamp | None = None,
+) -> int:
     """Ends the pending task as failed; returns the attempt of the next one."""
     run, task = tx.run, tx.run.task
     if task is None:
@@ -66,6 +75,8 @@ def fail(tx: Transaction, cause: WorkflowTaskFailedCause.ValueType, failure: Fai
         a.identity = identity
         if checksum:
             a.binary_checksum = checksum
+        if version is not None:
+            a.worker_version.CopyFrom(version)
         tx.append(event)
     else:
         _drop(tx)
@@ -127,8 +138,8 @@ def succeed(tx: Transaction) -> None:
 
 
 def cause_text(cause: WorkflowTaskFailedCause.ValueType) -> str:
-    """A cause as the protocol's messages spell it: `UnhandledCommand`."""
-    if cause not in WorkflowTaskFailedCause.values():
-        return str(cause)  # of a newer worker
+    """A cause as the protocol's messages spell it: `UnhandledCommand`. One that a newer SDK knows and this version does not is a number."""
+    if cause not in _CAUSES:
+        return str(cause)
     words = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").split("_")
     return "".join(word.capitalize() for word in words)

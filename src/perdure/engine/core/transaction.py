@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History, HistoryEvent
-from temporalio.api.sdk.v1 import UserMetadata
 
 from perdure.engine.core import codes, others
 from perdure.engine.core.apply import apply, apply_buffered
@@ -39,7 +39,6 @@ _NUMBERED: Final = [_ID + varint(number) for number in range(256)]
 """How events begin whose id is small, as most are."""
 _TIME: Final = tag(HistoryEvent, "event_time")
 _TYPE: Final = tag(HistoryEvent, "event_type")
-_METADATA: Final = tag(HistoryEvent, "user_metadata")
 _parse: Final = HistoryEvent.FromString
 
 
@@ -69,6 +68,7 @@ class Transaction:
         "stored",
         "task_ready",
         "wants_task",
+        "worker",
         "written",
     )
 
@@ -82,6 +82,8 @@ class Transaction:
         """The events, each as a serialised `History` of one."""
         self.stored = len(run.buffered)
         """How many of the run's buffered events are in the store: the first so many."""
+        self.worker = ""
+        """The identity of the worker whose commands are carried out."""
         self.holding = False
         """A completion is under way: what is bufferable waits until its commands are through."""
         self.ready: list[Activity] = []
@@ -120,9 +122,8 @@ class Transaction:
         run.next_event_id += 1
         self._write(event.SerializeToString())
 
-    def record(self, event_type: EventType.ValueType, attributes: bytes, metadata: UserMetadata | None = None) -> int:
-        """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds."""
-        rest = b"" if metadata is None else framed(_METADATA, metadata.SerializeToString())
+    def record(self, event_type: EventType.ValueType, attributes: bytes, rest: bytes = b"") -> int:
+        """As `append`, for an event of this instant whose attributes are encoded, and which the caller folds; `rest` follows them."""
         return self._record(self.stamp, event_type, attributes, rest)
 
     def _record(self, stamp: bytes, event_type: EventType.ValueType, attributes: bytes, rest: bytes = b"") -> int:
@@ -241,6 +242,21 @@ class Transaction:
             outcome.buffered = run.buffered[self.stored :]
         outcome.changed = bool(self.changed or self.written or outcome.buffered or outcome.activities)
         return outcome
+
+
+def annotate(event: HistoryEvent, command: Command) -> None:
+    """Puts on an event what its command says of it beside the attributes (B8)."""
+    if command.HasField("user_metadata"):
+        event.user_metadata.CopyFrom(command.user_metadata)
+    if command.event_group_markers:
+        event.event_group_markers.extend(command.event_group_markers)
+
+
+def annotation(command: Command) -> bytes:
+    """As `annotate`, encoded."""
+    event = HistoryEvent()
+    annotate(event, command)
+    return event.SerializeToString()
 
 
 def join_started(event: HistoryEvent, started: dict[int, int]) -> None:

@@ -16,7 +16,7 @@ from perdure.engine.core import codes, limits
 from perdure.engine.core.apply import is_null
 from perdure.engine.core.plan import Plan, Refused
 from perdure.engine.core.search_attributes import complaint, set_types, size_complaint
-from perdure.engine.core.transaction import Transaction
+from perdure.engine.core.transaction import Transaction, annotate
 
 
 def check_marker(plan: Plan, command: Command) -> None:
@@ -41,8 +41,7 @@ def record_marker(tx: Transaction, command: Command, completed_event_id: int) ->
         a.header.CopyFrom(c.header)
     if c.HasField("failure"):
         a.failure.CopyFrom(c.failure)
-    if command.HasField("user_metadata"):
-        event.user_metadata.CopyFrom(command.user_metadata)
+    annotate(event, command)
     tx.append(event)
 
 
@@ -81,6 +80,7 @@ def upsert(tx: Transaction, command: Command, completed_event_id: int) -> None:
     a = event.upsert_workflow_search_attributes_event_attributes
     a.search_attributes.CopyFrom(command.upsert_workflow_search_attributes_command_attributes.search_attributes)
     a.workflow_task_completed_event_id = completed_event_id
+    annotate(event, command)
     tx.append(event)
     tx.outcome.visibility_changed = tx.outcome.search_changed = True
 
@@ -89,10 +89,15 @@ def check_properties(plan: Plan, command: Command) -> None:
     a = command.modify_workflow_properties_command_attributes
     if not a.HasField("upserted_memo") or not a.upserted_memo.fields:
         raise Refused(codes.BAD_MODIFY_PROPERTIES, "UpsertedMemo is not set on ModifyWorkflowPropertiesCommand.")
-    if plan.memo_bytes < 0:
-        plan.memo_bytes = sum(len(key) + value.ByteSize() for key, value in plan.run.memo.items())
-    plan.memo_bytes += a.upserted_memo.ByteSize()
-    if plan.memo_bytes > limits.MEMO_BYTES_MAX:
+    merged = plan.memo
+    if merged is None:
+        merged = plan.memo = {key: len(key) + value.ByteSize() for key, value in plan.run.memo.items()}
+    for key, value in a.upserted_memo.fields.items():
+        if is_null(value):
+            merged.pop(key, None)
+        else:
+            merged[key] = len(key) + value.ByteSize()
+    if sum(merged.values()) > limits.MEMO_BYTES_MAX:
         raise Refused(codes.BAD_MODIFY_PROPERTIES, "ModifyWorkflowPropertiesCommandAttributes. Memo exceeds size limit.", terminate=True)
 
 
@@ -101,5 +106,6 @@ def modify_properties(tx: Transaction, command: Command, completed_event_id: int
     a = event.workflow_properties_modified_event_attributes
     a.upserted_memo.CopyFrom(command.modify_workflow_properties_command_attributes.upserted_memo)
     a.workflow_task_completed_event_id = completed_event_id
+    annotate(event, command)
     tx.append(event)
     tx.outcome.visibility_changed = True

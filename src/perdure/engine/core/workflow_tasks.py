@@ -143,7 +143,7 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
         task = _pending(run)
         task.original_scheduled_time = original
     if task.attempt == 1 and not task.speculative:
-        attributes = _started(run, tx.env.suggest_events, task.scheduled_event_id, identity, request_id)
+        attributes = _started(run, tx.env.suggest_events, task.scheduled_event_id, identity, request_id, _has_many_updates(run))
         if run.versioning is not None and tx.env.version_superseded(run):
             attributes += _VERSION_CHANGED + b"\x01"
         event_id = tx.record(codes.TASK_STARTED, attributes)
@@ -152,6 +152,7 @@ def begin(tx: Transaction, identity: str, request_id: str, in_process: bool) -> 
         task.started_event_id = task.scheduled_event_id + 1
         task.started_time = tx.now
         task.identity, task.request_id = identity, request_id
+        task.many_updates = _has_many_updates(run)
         tx.changed = tx.changed or not task.speculative
     task.in_process = in_process
     task.incarnation = tx.env.incarnation
@@ -163,7 +164,11 @@ def _pending(run: Run) -> WorkflowTask:
     return run.task
 
 
-def _started(run: Run, suggest_events: int, scheduled_event_id: int, identity: str, request_id: str) -> bytes:
+def _has_many_updates(run: Run) -> bool:
+    return run.updates is not None and run.updates.total >= limits.SUGGEST_UPDATES
+
+
+def _started(run: Run, suggest_events: int, scheduled_event_id: int, identity: str, request_id: str, many_updates: bool) -> bytes:
     size = run.history_bytes
     attributes = (
         _SCHEDULED_ID
@@ -173,29 +178,28 @@ def _started(run: Run, suggest_events: int, scheduled_event_id: int, identity: s
         + _SIZE
         + varint(size)
     )
-    updates = run.updates
-    if size < limits.SUGGEST_BYTES and run.next_event_id < suggest_events and updates is None:
+    if size < limits.SUGGEST_BYTES and run.next_event_id < suggest_events and not many_updates:
         return attributes
     a = WorkflowTaskStartedEventAttributes()
     if size >= limits.SUGGEST_BYTES:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_SIZE)
     if run.next_event_id >= suggest_events:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_EVENTS)
-    if updates is not None and updates.total >= limits.SUGGEST_UPDATES:
+    if many_updates:
         a.suggest_continue_as_new_reasons.append(codes.SUGGEST_UPDATES)
     a.suggest_continue_as_new = bool(a.suggest_continue_as_new_reasons)
     return attributes + a.SerializeToString()
 
 
 def record_unrecorded(tx: Transaction, task: WorkflowTask) -> None:
-    """Writes the events of a transient task that completes, or of a speculative one, with the times they had; it is ordinary then."""
+    """Writes the events of a transient task that completes, or of a speculative one, as its worker saw them; it is ordinary then."""
     run = tx.run
     started = _transient_started(run, task, tx.env.suggest_events) if task.started_event_id else None
     tx.number(_transient_scheduled(run, task))
     if started is not None:
         tx.number(started)
     run.first_task_due = 0
-    task.speculative = False
+    task.speculative = task.many_updates = False
 
 
 def _transient_scheduled(run: Run, task: WorkflowTask) -> HistoryEvent:
@@ -211,7 +215,7 @@ def _transient_started(run: Run, task: WorkflowTask, suggest_events: int) -> His
     event = HistoryEvent()
     event.event_type = codes.TASK_STARTED
     set_ns(event.event_time, task.started_time)
-    attributes = _started(run, suggest_events, task.scheduled_event_id, task.identity, task.request_id)
+    attributes = _started(run, suggest_events, task.scheduled_event_id, task.identity, task.request_id, task.many_updates)
     event.workflow_task_started_event_attributes.MergeFromString(attributes)
     return event
 
@@ -268,8 +272,8 @@ def start_workflow_task(run: Run, request: StartWorkflowTask, env: Env) -> Outco
     waiting = run.waiting_queue
     if waiting is None:
         raise task_not_found()
-    if request.sticky_poll and not run.sticky_queue:
-        raise not_found("Workflow task is not for a sticky queue any more.")
+    if request.sticky_poll and (not run.sticky_queue or (request.queue and request.queue != run.sticky_queue)):
+        raise not_found("Workflow task is not for this sticky queue any more.")
     tx = Transaction(run, env)
     if not request.sticky_poll and run.sticky_queue:
         unstick(run)
