@@ -176,7 +176,7 @@ class _Workflow:
     def signal(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Any:
         """Makes a method the handler of a signal, of the method's name unless a name, a `Signal` or a signal class is given.
 
-        `dynamic=True` takes every signal that has no handler: `(self, name, *args)`.
+        `dynamic=True` takes every signal that has no handler: `(self, name, *args)`, or `(self, name, values)` with a list.
         """
         return _handler(of, name, dynamic, SIGNAL_MARK)
 
@@ -187,7 +187,7 @@ class _Workflow:
     def query(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Any:
         """Makes a method the handler of a query, of the method's name unless a name, a `Query` or a query class is given. It only reads.
 
-        `dynamic=True` takes every query that has no handler: `(self, name, *args)`.
+        `dynamic=True` takes every query that has no handler: `(self, name, *args)`, or `(self, name, values)` with a list.
         """
         return _handler(of, name, dynamic, QUERY_MARK)
 

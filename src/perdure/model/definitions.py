@@ -149,28 +149,28 @@ class ActivityDefinition(Generic[P, R]):
 class HandlerDefinition:
     """A workflow's handler of a signal or a query; the name None stands for every name that has no handler of its own.
 
-    A dynamic handler takes the name first, then the arguments as they come.
+    A dynamic handler takes the name first, then the arguments as they come: as `*args`, or as one list.
     """
 
-    __slots__ = ("_shape", "fn", "is_async", "name")
+    __slots__ = ("fn", "is_async", "name", "shape")
 
     def __init__(self, name: str | None, fn: Callable[..., Any], *, skip_self: bool = False) -> None:
         self.name = name
         self.fn = fn
         self.is_async = inspect.iscoroutinefunction(fn)
-        self._shape = CallShape(fn, f"handler {name or getattr(fn, '__name__', fn)}", skip_self=skip_self, context=None)
+        self.shape = CallShape(fn, f"handler {name or getattr(fn, '__name__', fn)}", skip_self=skip_self, context=None)
 
     @property
     def arg_names(self) -> tuple[str, ...]:
-        return self._shape.arg_names
+        return self.shape.arg_names
 
     @property
     def arg_types(self) -> list[Any]:
-        return self._shape.arg_types
+        return self.shape.arg_types
 
     @property
     def result_type(self) -> Any:
-        return self._shape.result_type
+        return self.shape.result_type
 
     def __repr__(self) -> str:
         return f"<handler {self.name or 'of any name'}>"

@@ -61,8 +61,7 @@ class QueryRegistry:
         handler = self._handlers.get(name) or self._handlers.get(None)
         if handler is None:
             raise QueryFailed(self._unknown(name))
-        values = self._converter.decode_args(query.query_args.payloads, () if handler.dynamic else handler.arg_types)
-        arguments = [name, values] if handler.dynamic else values
+        arguments = handler.arguments(name, query.query_args.payloads, self._converter)
         return call(lambda: _finish(name, handler.fn(*arguments)))
 
     def _unknown(self, name: str) -> str:
