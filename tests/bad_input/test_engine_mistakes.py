@@ -11,6 +11,7 @@ import pytest
 
 from perdure import WorkflowClient, WorkflowContext, workflow
 from perdure.storage import SQLiteStorage
+from perdure.testing import server
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -61,6 +62,15 @@ async def nobody_serves(tmp: Path) -> None:
     await connect("temporal://127.0.0.1:1")
 
 
+@mistake(
+    "UnknownEngine",
+    "'perdure://127.0.0.1:7233' is a server already; what is served stands in a file or in memory: say sqlite:///perdure.db, or memory://",
+)
+async def server_of_a_server(tmp: Path) -> None:
+    async with server("perdure://127.0.0.1:7233"):
+        pass
+
+
 @mistake("UnknownEngine", "'localhost:7233' is not a URL; for a SQLite file say sqlite:///perdure.db, for an engine in memory memory://")
 async def host_and_port(tmp: Path) -> None:
     await connect("localhost:7233")
@@ -85,7 +95,7 @@ async def path_only(tmp: Path) -> None:
     await connect("app.db")
 
 
-@mistake("StorageError", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
+@mistake("UnknownEngine", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
 async def two_slashes(tmp: Path) -> None:
     await connect("sqlite://app.db")
 
@@ -95,13 +105,13 @@ async def sqlite_memory(tmp: Path) -> None:
     await connect("sqlite:///:memory:")
 
 
-@mistake("StorageError", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
+@mistake("UnknownEngine", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
 async def no_file(tmp: Path) -> None:
     await connect("sqlite:///")
 
 
 @mistake(
-    "StorageError",
+    "UnknownEngine",
     "'sqlite:///<path>/app.db?timeout=3' has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).",
 )
 async def options_in_url(tmp: Path) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "check_engine_url",
     "connect",
     "engine_url",
+    "is_remote",
     "namespace_of",
     "open_to_serve",
 ]
@@ -123,12 +124,22 @@ def engine_url(url: str | None) -> str:
 
 
 def check_engine_url(url: str) -> None:
-    """Raises UnknownEngine or StorageError when `url` cannot name an engine; opens nothing."""
+    """Raises UnknownEngine when `url` cannot name an engine; opens nothing."""
+    if is_remote(url):
+        from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
+
+        target_of(url), options_of(url)
+        return
     key = _key(url)
     if key is not None and key.startswith("sqlite:"):
         from perdure.storage import storage_for_url
 
         storage_for_url(url)
+
+
+def is_remote(url: str) -> bool:
+    """Whether the URL names a server, over gRPC."""
+    return isinstance(url, str) and url.startswith(REMOTE)  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
@@ -140,7 +151,7 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
         EngineUnavailable: no server answers at the address.
     """
     url = engine_url(url)
-    if isinstance(url, str) and url.startswith(REMOTE):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_remote(url):
         return await _connect_remote(url)
     key = _key(url)
     if key is None:
@@ -184,6 +195,8 @@ def _key(url: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say {_file_url(url)}, for an engine in memory memory://")
+    if is_remote(url):
+        raise UnknownEngine(f"{url!r} is a server already; what is served stands in a file or in memory: say {DEFAULT_URL}, or memory://")
     if scheme not in SCHEMES:
         meant = f"say {_file_url(url)} for a SQLite file, perdure://HOST:PORT for a server, or memory://"
         raise UnknownEngine(f"there is no engine for {scheme}:// in this release; {meant}")
@@ -221,7 +234,7 @@ async def open_to_serve(
     such an engine before anybody else does.
 
     Raises:
-        UnknownEngine: the URL names no engine.
+        UnknownEngine: the URL names no engine, or a server.
         StorageError: the storage cannot be opened (StorageLocked: somebody has it open and cannot be joined; the message says why).
     """
     _key(url)
