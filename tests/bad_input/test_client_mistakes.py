@@ -42,6 +42,12 @@ async def ship(ctx: WorkflowContext, order: str) -> str:
 
 
 @workflow
+class Cart:
+    async def run(self, ctx: WorkflowContext, size: int) -> int:
+        return size
+
+
+@workflow
 async def waits(ctx: WorkflowContext) -> str:
     return await ctx.await_signal(Signal("go", str))
 
@@ -116,6 +122,11 @@ async def workflow_without_decorator(client: Client) -> None:
     async def plain(ctx: WorkflowContext) -> None: ...
 
     await client.start_workflow(plain, id="1")
+
+
+@mistake("DefinitionError", "Cart.run is a method; pass its class: Cart")
+async def run_of_a_workflow_class(client: Client) -> None:
+    await client.start_workflow(Cart.run, 3, id="1")  # type: ignore[arg-type]
 
 
 @mistake("DefinitionError", "<lambda> is not a workflow; put @workflow on it")

@@ -170,6 +170,8 @@ class _Workflow:
         return _define_workflow(fn, name)
 
     @overload
+    def signal(self, of: type, /) -> Callable[[F], F]: ...
+    @overload
     def signal(self, fn: F, /) -> F: ...
     @overload
     def signal(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Callable[[F], F]: ...
@@ -180,6 +182,8 @@ class _Workflow:
         """
         return _handler(of, name, dynamic, SIGNAL_MARK)
 
+    @overload
+    def query(self, of: type, /) -> Callable[[F], F]: ...
     @overload
     def query(self, fn: F, /) -> F: ...
     @overload

@@ -114,9 +114,9 @@ class ActivityDefinition(Generic[P, R]):
     @overload
     def __call__(
         self: ActivityDefinition[Concatenate[ActivityContext, Q], R], *args: Q.args, **kwargs: Q.kwargs
-    ) -> Coroutine[Any, Any, R]: ...
+    ) -> Coroutine[None, None, R]: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]: ...  # mypy takes gather of two with Any in for Any
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hook = current_workflow.get()
         if hook is None:
@@ -249,6 +249,8 @@ def workflow_definition(of: Any) -> WorkflowDefinition[Any, Any]:
 
 def _no_workflow(of: Any) -> str:
     name = getattr(of, "__name__", None) or repr(of)
+    if owner := _class_of_run(of):
+        return f"{owner}.run is a method; pass its class: {owner}"
     if isinstance(of, ActivityDefinition):
         return f"{name} is an activity, not a workflow; call it from a workflow, with await {name}(…)"
     if inspect.iscoroutine(of):
@@ -263,6 +265,12 @@ def _no_workflow(of: Any) -> str:
         if callable(of)
         else f"{of!r} is not a workflow; pass the function or class under @workflow"
     )
+
+
+def _class_of_run(of: Any) -> str:
+    """The name of the class whose `run` this is; empty for anything else."""
+    path = str(getattr(of, "__qualname__", "")).split(".")
+    return path[-2] if inspect.isfunction(of) and path[-1] == "run" and len(path) > 1 and path[-2] != "<locals>" else ""
 
 
 def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
@@ -283,6 +291,8 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         )
     if hasattr(of, "__temporal_activity_definition"):
         raise DefinitionError(f"{name} is defined with temporalio's @activity.defn; define it with perdure's @activity")
+    if owner := _class_of_run(of):
+        raise DefinitionError(f"{owner}.run is a method; pass its class: {owner}")
     raise DefinitionError(f"{name} is not an activity; put @activity on it")
 
 
