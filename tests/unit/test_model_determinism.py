@@ -9,6 +9,7 @@ import random
 import time
 import uuid
 from datetime import datetime
+from os import environ
 from random import randint
 from typing import Any
 
@@ -45,6 +46,22 @@ def uses_random() -> None:
 
 def uses_randint() -> None:
     randint(1, 2)
+
+
+def uses_the_clock_to_write() -> None:
+    time.strftime("%Y")
+
+
+def uses_gmtime() -> None:
+    time.gmtime()
+
+
+def uses_environ() -> str:
+    return os.environ["HOME"]
+
+
+def uses_environ_by_name() -> str | None:
+    return environ.get("HOME")
 
 
 def uses_unseeded() -> None:
@@ -122,6 +139,10 @@ FOUND = [
     (uses_unseeded, "random.Random()"),
     (uses_uuid, "say ctx.uuid4()"),
     (uses_urandom, "os.urandom()"),
+    (uses_the_clock_to_write, "time.strftime() in workflow code gives another answer on replay; say ctx.now().strftime(…)"),
+    (uses_gmtime, "time.gmtime()"),
+    (uses_environ, "os.environ in workflow code gives another answer on replay; pass the value as an argument, or read it in an activity"),
+    (uses_environ_by_name, "environ in workflow code"),
     (uses_getenv, "pass the value as an argument, or read it in an activity"),
     (uses_open, "open() in workflow code gives another answer on replay; do it in an activity"),
     (uses_local_import, "clock.monotonic()"),
@@ -159,7 +180,9 @@ def harmless(rng: random.Random) -> None:
     os.path.join("a", "b")
     rng.random()
     random.Random(7)
-    time.strftime("%Y")
+    time.strftime("%Y", time.gmtime(0))
+    time.asctime(time.gmtime(0))
+    os.path.join("environ")
     asyncio.sleep(1)
 
 
