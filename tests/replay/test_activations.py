@@ -239,6 +239,17 @@ def test_asyncio_sleep_and_timeout_are_durable_timers(script: Any) -> None:
     assert s.replay().matched
 
 
+def test_a_sleep_without_end_is_a_timer_of_a_hundred_years(script: Any) -> None:
+    @workflow
+    async def sleeps(ctx: WorkflowContext) -> None:
+        await ctx.sleep(timedelta.max)
+
+    s = script(sleeps, options=RunnerOptions(strict=True))
+    (command,) = s.run()
+    assert command.start_timer_command_attributes.start_to_fire_timeout.seconds == 3_153_600_000, "as the engine will record it"
+    assert s.replay().matched
+
+
 # --- signals, queries, conditions -----------------------------------------------------------------------------------------------
 
 

@@ -227,3 +227,15 @@ def test_what_did_not_come_in_time_is_said(script: Any, awaits: Any, says: str) 
     assert (failure.application_failure_info.type, failure.message) == ("TimeoutError", says)
     assert not failure.HasField("cause")
     assert s.replay().matched
+
+
+def test_a_query_whose_handler_raises_says_what(script: Any) -> None:
+    @workflow
+    async def answers(ctx: WorkflowContext) -> None:
+        ctx.set_query_handler("price", lambda item: {"egg": 1}[item])
+        await ctx.await_signal("never")
+
+    s = script(answers)
+    s.run()
+    assert s.answer("price", "egg") == 1
+    assert s.ask("price", "ham").error_message == "KeyError: 'ham'"

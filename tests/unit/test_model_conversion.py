@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
 
 import pytest
@@ -280,6 +283,36 @@ def test_an_argument_that_cannot_be_sent_is_named() -> None:
 
 class Lock:
     pass
+
+
+@dataclass
+class Shelf:
+    label: str
+    things: list[Any]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Shelf("top", [1, {"colour": Colour.RED}]), r"things[1]['colour']: Object of type Colour .*(make it a StrEnum or an IntEnum"),
+        ([Shelf("top", [Decimal("1.5")])], r"[0].things[0]: Object of type Decimal .*(pass its str, or put it into a pydantic model)"),
+        ({"when": date(2026, 1, 1)}, "['when']: Object of type date .*(pass a datetime, or put it into a pydantic model)"),
+        (timedelta(days=1), "to JSON: Object of type timedelta .*(pass its total_seconds(), or put it into a pydantic model)"),
+        ((Path("/x"),), "[0]: Object of type PosixPath .*(pass its str)"),
+        ({(1, 2): "key"}, "to JSON: keys must be str"),
+    ],
+)
+def test_the_part_that_cannot_be_sent_is_found_and_a_way_to_send_it_said(value: Any, says: str) -> None:
+    pattern = re.escape(says).replace(r"\.\*", ".*")
+    with pytest.raises(InvalidInput, match=pattern):
+        OURS.to_payload(value)
+
+
+def test_a_circle_is_refused_and_not_followed() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(InvalidInput, match="Circular reference detected"):
+        OURS.to_payload(circle)
 
 
 def test_an_argument_that_cannot_be_read_is_named() -> None:
