@@ -64,6 +64,11 @@ def uses_environ_by_name() -> str | None:
     return environ.get("HOME")
 
 
+def records_and_calls(ctx: Any) -> None:
+    ctx.side_effect(lambda: time.time())
+    time.time()
+
+
 def uses_unseeded() -> None:
     random.Random()
 
@@ -141,6 +146,7 @@ FOUND = [
     (uses_urandom, "os.urandom()"),
     (uses_the_clock_to_write, "time.strftime() in workflow code gives another answer on replay; say ctx.now().strftime(…)"),
     (uses_gmtime, "time.gmtime()"),
+    (records_and_calls, "time.time() in workflow code"),
     (uses_environ, "os.environ in workflow code gives another answer on replay; pass the value as an argument, or read it in an activity"),
     (uses_environ_by_name, "environ in workflow code"),
     (uses_getenv, "pass the value as an argument, or read it in an activity"),
@@ -186,6 +192,16 @@ def harmless(rng: random.Random) -> None:
     asyncio.sleep(1)
 
 
+def records(ctx: Any) -> None:
+    def draws() -> int:
+        return random.randint(1, 6)
+
+    ctx.side_effect(lambda: time.time())
+    ctx.side_effect(draws, type=int)
+    ctx.side_effect(call=lambda: os.environ.get("HOME"))
+    ctx.side_effect(time.time)
+
+
 def assigned() -> None:
     time = harmless
     time.time()  # type: ignore[attr-defined]
@@ -199,7 +215,7 @@ def not_imported() -> None:
     requests.get("x")  # type: ignore[name-defined]  # noqa: F821
 
 
-@pytest.mark.parametrize("fn", [named_alike, harmless, assigned, with_default, not_imported, len, eval("lambda: 1")])
+@pytest.mark.parametrize("fn", [named_alike, harmless, records, assigned, with_default, not_imported, len, eval("lambda: 1")])
 def test_what_only_looks_alike_is_left_alone(fn: Any) -> None:
     check_determinism(fn)
 

@@ -111,11 +111,23 @@ def _tree(fn: FunctionType) -> tuple[ast.AST | None, int]:
         return None, 0
 
 
+def _side_effects(tree: ast.AST) -> set[ast.AST]:
+    """All that stands in functions which are passed to `ctx.side_effect`: called once and recorded, they may give what they like."""
+    called = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "side_effect"]
+    passed = [each for call in called for each in (*call.args, *(k.value for k in call.keywords if k.arg == "call"))]
+    names = {each.id for each in passed if isinstance(each, ast.Name)}
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name in names]
+    lambdas = [each for each in passed if isinstance(each, ast.Lambda)]
+    return {node for function in (*functions, *lambdas) for node in ast.walk(function)}
+
+
 def _uses(tree: ast.AST) -> Iterator[ast.Call | ast.Attribute | ast.Name]:
     """Every call and every name in the body, in the order of the source; decorators and defaults run once, at import, and are left out."""
     function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     body = function.body if function is not None else []
-    found = [node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call | ast.Attribute | ast.Name)]
+    recorded = _side_effects(tree)
+    nodes = [node for statement in body for node in ast.walk(statement) if node not in recorded]
+    found = [node for node in nodes if isinstance(node, ast.Call | ast.Attribute | ast.Name)]
     return iter(sorted(found, key=lambda node: (node.lineno, node.col_offset)))
 
 
