@@ -12,6 +12,8 @@ import pytest
 import perdure
 from perdure import (
     RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
     Signal,
     WorkflowClient,
     WorkflowContext,
@@ -112,6 +114,16 @@ async def temporal_args_list(client: Client) -> None:
 @mistake("UsageError", "StartWorkflowOptions has no option 'workflow_execution_timeout'; say execution_timeout=…")
 async def temporal_workflow_execution_timeout(client: Client) -> None:
     await client.start_workflow(ship, "a", id="1", workflow_execution_timeout=3)
+
+
+@mistake(
+    "RequestRefused",
+    "Namespace default has no mapping defined for search attribute Customer; add it to the namespace first: "
+    "perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create",
+)
+async def search_attribute_that_is_not_there(client: Client) -> None:
+    customer = SearchAttributePair(SearchAttributeKey.for_keyword("Customer"), "c-1")
+    await client.start_workflow(ship, "a", id="1", search_attributes=[customer])
 
 
 # Which workflow.

@@ -113,7 +113,15 @@ _REMEDIES = {
 }
 
 
+_NO_ATTRIBUTE = "has no mapping defined for search attribute"
+_ADD_IT = (
+    "add it to the namespace first: perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create"
+)
+
+
 def _sentence(error: RpcError) -> str:
+    if _NO_ATTRIBUTE in error.message:
+        return f"{error.message}; {_ADD_IT}"
     return _REMEDIES.get(error.message) or error.message or error.code.name
 
 
