@@ -128,7 +128,8 @@ def check_engine_url(url: str) -> None:
     if is_remote(url):
         from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
 
-        target_of(url), options_of(url)
+        target_of(url)
+        options_of(url)
         return
     key = _key(url)
     if key is not None and key.startswith("sqlite:"):
