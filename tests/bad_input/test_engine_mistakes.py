@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import temporalio.converter
 
 from perdure import WorkflowClient, WorkflowContext, workflow
 from perdure.storage import SQLiteStorage
@@ -147,6 +148,11 @@ async def unknown_namespace(tmp: Path) -> None:
 @mistake("UsageError", "data_converter is 'json'; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
 async def converter_name(tmp: Path) -> None:
     await connect("memory://", data_converter="json")  # type: ignore[arg-type]
+
+
+@mistake("UsageError", "data_converter is temporalio's; say perdure.DataConverter(theirs.payload_converter, codec=theirs.payload_codec)")
+async def converter_of_temporalio(tmp: Path) -> None:
+    await connect("memory://", data_converter=temporalio.converter.DataConverter.default)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)

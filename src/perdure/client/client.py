@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, overload
 
+import temporalio.converter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from typing_extensions import TypeVar, TypeVarTuple
 
@@ -209,6 +210,8 @@ class WorkflowClient(Starts):
 def _checked_converter(given: Any) -> DataConverter:
     if given is None:
         return DataConverter.default
+    if isinstance(given, temporalio.converter.DataConverter):
+        raise UsageError("data_converter is temporalio's; say perdure.DataConverter(theirs.payload_converter, codec=theirs.payload_codec)")
     if not isinstance(given, DataConverter):
         raise UsageError(f"data_converter is {given!r}; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
     return given
