@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -124,6 +125,25 @@ async def temporal_workflow_execution_timeout(client: Client) -> None:
 async def search_attribute_that_is_not_there(client: Client) -> None:
     customer = SearchAttributePair(SearchAttributeKey.for_keyword("Customer"), "c-1")
     await client.start_workflow(ship, "a", id="1", search_attributes=[customer])
+
+
+OTHER_LOOP = (
+    "this client belongs to another event loop (each asyncio.run makes one): connect a client in this one, or hand the call to the "
+    "client's loop with asyncio.run_coroutine_threadsafe(…, loop)"
+)
+
+
+@mistake("UsageError", OTHER_LOOP)
+async def client_in_another_thread(client: Client) -> None:
+    await asyncio.to_thread(lambda: asyncio.run(client.start_workflow(ship, "a", id="1")))
+
+
+@mistake("UsageError", OTHER_LOOP)
+async def worker_in_another_thread(client: Client) -> None:
+    async def work() -> None:
+        await WorkflowWorker(client, workflows=[ship]).run()
+
+    await asyncio.to_thread(lambda: asyncio.run(work()))
 
 
 # Which workflow.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowContext, activity
+from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowClient, WorkflowContext, activity
 from perdure.engine import unpolled
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -354,6 +354,16 @@ async def exit_in_workflow(ctx: WorkflowContext) -> None:
 )
 async def exit_in_activity(ctx: WorkflowContext) -> None:
     await exits()
+
+
+@mistake(
+    "log",
+    "The workflow w (flow, run <run>) cannot go on: workflow code cannot use a client: it would not do the same on replay. Use "
+    "it in an activity. It stays where it is and is tried again (this was attempt 1); mend the code and start the worker anew.",
+)
+async def client_in_workflow(ctx: WorkflowContext) -> None:
+    async with WorkflowClient.connect("memory://"):
+        pass
 
 
 @mistake(

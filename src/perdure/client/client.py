@@ -12,7 +12,7 @@ import temporalio.converter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from typing_extensions import TypeVar, TypeVarTuple
 
-from perdure.client.calls import Caller, checked_id
+from perdure.client.calls import Caller, check_not_in_workflow, checked_id
 from perdure.client.connecting import Connecting
 from perdure.client.descriptions import WorkflowDescription
 from perdure.client.handle import WorkflowHandle
@@ -53,7 +53,9 @@ class WorkflowClient(Starts):
         if isinstance(service, str):
             raise UsageError(f"say WorkflowClient.connect({service!r}), with `async with` or `await`")
         converter = _checked_converter(data_converter)
-        super().__init__(Caller(service, namespace, converter, identity or f"{os.getpid()}@{socket.gethostname()}", clock or SystemClock()))
+        identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        loop = None if connection is None else connection.loop
+        super().__init__(Caller(service, namespace, converter, identity, clock or SystemClock(), loop))
         self._connection = connection
 
     @staticmethod
@@ -77,6 +79,7 @@ class WorkflowClient(Starts):
         """
 
         async def open_client() -> WorkflowClient:
+            check_not_in_workflow()
             connection = await connect(url, clock=clock)
             chosen = namespace or namespace_of(url)
             try:
@@ -98,6 +101,7 @@ class WorkflowClient(Starts):
 
     @property
     def service(self) -> WorkflowService:
+        self._caller.check_loop()
         return self._caller.service
 
     @property

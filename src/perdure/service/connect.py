@@ -52,9 +52,13 @@ RETENTION = timedelta(days=36_500)
 class Connection:
     """A service, and the promise to give it back: `close()` ends the engine when nobody else uses it."""
 
-    def __init__(self, url: str, service: WorkflowService, release: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, url: str, service: WorkflowService, release: Callable[[], Awaitable[None]], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.url = url
         self.service = service
+        self.loop = loop
+        """The event loop in which the service can be used; None: in any."""
         self._release = release
         self._closed = False
 
@@ -154,18 +158,18 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
     url = engine_url(url)
     if is_remote(url):
         return await _connect_remote(url)
-    key = _key(url)
+    key, loop = _key(url), asyncio.get_running_loop()
     if key is None:
         alone = await _open(url, clock)
-        return Connection(url, alone.service(), alone.close)
-    shared = _engines.setdefault(asyncio.get_running_loop(), {}).setdefault(key, _Shared())
+        return Connection(url, alone.service(), alone.close, loop)
+    shared = _engines.setdefault(loop, {}).setdefault(key, _Shared())
     async with shared.lock:
         if shared.opened is None or shared.opened.closed:
             shared.opened = await _open(url, clock)
             shared.users = 0
         shared.users += 1
         service = shared.opened.service()
-    return Connection(url, service, lambda: _release(shared))
+    return Connection(url, service, lambda: _release(shared), loop)
 
 
 async def _connect_remote(url: str) -> Connection:
