@@ -146,6 +146,29 @@ async def worker_in_another_thread(client: Client) -> None:
     await asyncio.to_thread(lambda: asyncio.run(work()))
 
 
+# What is not here yet.
+
+
+@mistake(
+    "UnknownName",
+    "perdure's workflow has no 'update'; say @workflow.signal, and @workflow.query for the answer: there are no updates yet",
+)
+async def temporal_workflow_update(client: Client) -> None:
+    workflow.update  # type: ignore[attr-defined]  # noqa: B018
+
+
+@mistake(
+    "UnknownName", "WorkflowClient has no 'list_workflows'; say perdure workflow list on the command line: the client has no lists yet"
+)
+async def temporal_list(client: Client) -> None:
+    client.list_workflows("WorkflowType = 'ship'")
+
+
+@mistake("UnknownName", "WorkflowHandle has no 'execute_update'; say signal(…), and query(…) for the answer: handles have no updates yet")
+async def temporal_execute_update(client: Client) -> None:
+    await client.get_workflow_handle("1").execute_update("price", 3)
+
+
 # Which workflow.
 
 

@@ -376,6 +376,16 @@ async def unknown_name(ctx: WorkflowContext) -> None:
     ctx.info()  # type: ignore[attr-defined]
 
 
+@mistake(
+    "log",
+    "The workflow w (flow, run <run>) cannot go on: WorkflowContext has no 'execute_child_workflow'; say "
+    "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet. It stays where it is and is tried "
+    "again (this was attempt 1); mend the code and start the worker anew.",
+)
+async def temporal_child(ctx: WorkflowContext) -> None:
+    await ctx.execute_child_workflow("flow")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)
 async def test_what_its_author_sees(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpolled, "UNPOLLED_WARNING_SECONDS", 0.1)

@@ -250,4 +250,13 @@ _FOREIGN = {
     "query": "query_workflow(id, …)",
     "data_converter": "converter",
     "disconnect": "close()",
+    "list": "perdure workflow list on the command line: the client has no lists yet",
+    "list_workflows": "perdure workflow list on the command line: the client has no lists yet",
+    "count": "perdure workflow count on the command line: the client has no counts yet",
+    "count_workflows": "perdure workflow count on the command line: the client has no counts yet",
+    "create_schedule": "perdure schedule create on the command line: the client has no schedules yet",
+    "update": "signal_workflow(id, …), and query_workflow(id, …) for the answer: the client has no updates yet",
+    "update_workflow": "signal_workflow(id, …), and query_workflow(id, …) for the answer: the client has no updates yet",
+    "reset": "perdure workflow reset on the command line: the client does not reset yet",
+    "delete": "perdure workflow delete on the command line: the client does not delete yet",
 }

@@ -218,6 +218,8 @@ _WORKFLOW_ATTRIBUTES: Mapping[str, str] = {
     "logger": f"ctx.logger {_CTX}",
     "wait_condition": f"ctx.wait_condition(…) {_CTX}",
     "continue_as_new": f"ctx.continue_as_new(…) {_CTX}",
+    "update": "@workflow.signal, and @workflow.query for the answer: there are no updates yet",
+    "execute_child_workflow": "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet",
     "unsafe": "plain imports: perdure has no sandbox, modules are imported once",
 }
 

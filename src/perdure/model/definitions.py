@@ -282,7 +282,9 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         return found
     name = getattr(of, "__name__", None) or repr(of)
     if isinstance(of, WorkflowDefinition) or hasattr(of, WORKFLOW_MARK):
-        raise DefinitionError(f"{name} is a workflow, not an activity; run it as a child with ctx.execute_child_workflow({name}, …)")
+        raise DefinitionError(
+            f"{name} is a workflow, not an activity; start it from an activity, with client.start_workflow({name}, …, id=…)"
+        )
     if inspect.iscoroutine(of):
         of.close()
         name = "charge" if of.__name__ == "execute_activity" else of.__name__

@@ -49,6 +49,11 @@ _FOREIGN: Mapping[str, str] = {
     "uuid": "ctx.uuid4()",
     "log": "ctx.logger",
     "wait_until": "await ctx.wait_condition(lambda: …)",
+    "execute_local_activity": "ctx.execute_activity(…)",
+    "execute_child_workflow": "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet",
+    "start_child_workflow": "client.start_workflow(…) in an activity: WorkflowContext has no child workflows yet",
+    "get_external_workflow_handle": "client.get_workflow_handle(id) in an activity",
+    "set_update_handler": "ctx.set_signal_handler(…), and ctx.set_query_handler(…) for the answer: there are no updates yet",
 }
 _DEFINITION: type = ActivityDefinition
 
