@@ -105,6 +105,7 @@ def test_the_figures_are_those_of_the_contract(tmp_path: Path, capsys: pytest.Ca
             ("payment_failed", ["reserve"]),
             ("out_of_stock", []),
         ]
+        assert not list(tmp_path.glob("perdure-demo-*")), "who reads figures is not told of a folder to delete"
 
 
 def test_a_file_that_cannot_be_imported_is_refused_in_one_sentence(tmp_path: Path) -> None:

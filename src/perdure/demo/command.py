@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -57,8 +58,15 @@ class _Demo:
     as_json: bool
 
     def run(self) -> int:
-        began = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="perdure-demo-"))
+        try:
+            return self._run_in(folder)
+        finally:
+            if self.as_json:  # nobody is told where it is
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_in(self, folder: Path) -> int:
+        began = time.monotonic()
         name = folder.name.removeprefix("perdure-demo-")
         work = Work(self.engine, self.csv or sample_csv(folder), folder / "users.db", f"import-users-{name}", folder / "importer.log")
         outcome, counts = self._import(work)
