@@ -7,6 +7,7 @@ import enum
 import re
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -197,7 +198,6 @@ hints = st.sampled_from(
         list[int | None],
         list[list[Leaf]],
         RawValue,
-        object,
         WorkflowExecution,
     ]
 )
@@ -266,6 +266,34 @@ def test_a_dataclass_that_nests_itself_through_every_container() -> None:
 @pytest.mark.parametrize("hint", [None, int, str, list[int]])
 def test_json_of_other_writers_too(data: bytes, hint: Any) -> None:
     assert_same_value(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
+
+
+@dataclass
+class Loose:
+    anything: object
+    named: dict[str, object]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (object, {"a": [1, None]}),
+        (list[object], [1, "x", None]),
+        (dict[str, object], {"a": 1, "b": [2]}),
+        (Mapping[str, object], {"a": {"b": 1}}),
+        (object | None, 3),
+        (Optional[object], None),  # noqa: UP045
+        (Optional[list[object]], [1]),  # noqa: UP045
+        (tuple[object, ...], (1, "x")),
+        (list[dict[str, object]], [{"a": 1}]),
+        (Loose, Loose({"x": 1}, {"y": [2]})),
+        (list[Loose], [Loose(1, {})]),
+        (Literal["object"], "object"),
+    ],
+)
+def test_object_is_what_any_is(hint: Any, value: Any) -> None:
+    found = OURS.from_payload(OURS.to_payload(value), hint)
+    assert found == value and type(found) is type(value)
 
 
 def test_malformed_json_is_invalid_input() -> None:
