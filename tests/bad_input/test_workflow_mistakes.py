@@ -63,7 +63,12 @@ async def beats_with_object(ctx: ActivityContext) -> None:
     ctx.heartbeat(object())
 
 
-ACTIVITIES = [charge, gives_object, gives_much, double, exits, beats_with_object]
+@activity(retry_policy=ONCE)
+async def asks(ctx: ActivityContext) -> None:
+    ctx.record_heartbeat(3)  # type: ignore[attr-defined]
+
+
+ACTIVITIES = [asks, charge, gives_object, gives_much, double, exits, beats_with_object]
 
 
 # Calling activities.
@@ -177,7 +182,7 @@ async def activity_with_too_many_arguments(ctx: WorkflowContext) -> Any:
 @mistake(
     "log",
     'The activity "forgotten" is not registered on the worker <worker> of task queue "default", which has: '
-    "beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
+    "asks, beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
 )
 async def forgotten_registration(ctx: WorkflowContext) -> Any:
     return await forgotten()
@@ -186,7 +191,7 @@ async def forgotten_registration(ctx: WorkflowContext) -> Any:
 @mistake(
     "log",
     'The activity "chrge" is not registered on the worker <worker> of task queue "default", which has: '
-    "beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
+    "asks, beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
 )
 async def misspelt_activity(ctx: WorkflowContext) -> Any:
     return await ctx.execute_activity("chrge", "x", retry_policy=ONCE)
@@ -384,6 +389,14 @@ async def unknown_name(ctx: WorkflowContext) -> None:
 )
 async def temporal_child(ctx: WorkflowContext) -> None:
     await ctx.execute_child_workflow("flow")  # type: ignore[attr-defined]
+
+
+@mistake(
+    "log",
+    "The activity asks 1 of workflow w failed on attempt 1: ActivityContext has no 'record_heartbeat'; say ctx.heartbeat(details)",
+)
+async def unknown_name_in_activity(ctx: WorkflowContext) -> None:
+    await asks()
 
 
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)
