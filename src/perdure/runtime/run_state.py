@@ -172,8 +172,7 @@ class RunState:
 
     def cancel(self, reason: str) -> None:
         """Somebody has asked for the run to be cancelled: its code gets CancelledError where it waits."""
-        self.cancel_requested = True
-        self.cancel_reason = reason
+        self.cancel_requested, self.cancel_reason = True, reason
         if self._main is None:
             return
         if self.activation == 1:
