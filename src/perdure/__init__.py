@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         WorkflowIdConflictPolicy,
         WorkflowIdReusePolicy,
     )
-    from perdure.runtime.context import WorkflowContext
+    from perdure.runtime.context import WorkflowContext, workflow_context
     from perdure.runtime.processor import EventProcessor
     from perdure.worker.activity_context import ActivityContext, ActivityInfo, activity_context
     from perdure.worker.config import WorkerConfig
@@ -107,7 +107,7 @@ _HOMES = {
         "RetryPolicy SearchAttributeKey SearchAttributePair StartWorkflowOptions StartWorkflowOptionsDict TypedSearchAttributes "
         "WorkflowIdConflictPolicy WorkflowIdReusePolicy"
     ),
-    "runtime.context": "WorkflowContext",
+    "runtime.context": "WorkflowContext workflow_context",
     "runtime.processor": "EventProcessor",
     "worker.activity_context": "ActivityContext ActivityInfo activity_context",
     "worker.config": "WorkerConfig",
@@ -204,6 +204,7 @@ __all__ = [
     "query",
     "signal",
     "workflow",
+    "workflow_context",
 ]
 
 _FOREIGN = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -12,6 +13,8 @@ import pytest
 import perdure
 from perdure import (
     RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
     Signal,
     WorkflowClient,
     WorkflowContext,
@@ -39,6 +42,12 @@ async def charge(order: str) -> str:
 @workflow
 async def ship(ctx: WorkflowContext, order: str) -> str:
     return await charge(order)
+
+
+@workflow
+class Cart:
+    async def run(self, ctx: WorkflowContext, size: int) -> int:
+        return size
 
 
 @workflow
@@ -108,6 +117,58 @@ async def temporal_workflow_execution_timeout(client: Client) -> None:
     await client.start_workflow(ship, "a", id="1", workflow_execution_timeout=3)
 
 
+@mistake(
+    "RequestRefused",
+    "Namespace default has no mapping defined for search attribute Customer; add it to the namespace first: "
+    "perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create",
+)
+async def search_attribute_that_is_not_there(client: Client) -> None:
+    customer = SearchAttributePair(SearchAttributeKey.for_keyword("Customer"), "c-1")
+    await client.start_workflow(ship, "a", id="1", search_attributes=[customer])
+
+
+OTHER_LOOP = (
+    "this client belongs to another event loop (each asyncio.run makes one): connect a client in this one, or hand the call to the "
+    "client's loop with asyncio.run_coroutine_threadsafe(…, loop)"
+)
+
+
+@mistake("UsageError", OTHER_LOOP)
+async def client_in_another_thread(client: Client) -> None:
+    await asyncio.to_thread(lambda: asyncio.run(client.start_workflow(ship, "a", id="1")))
+
+
+@mistake("UsageError", OTHER_LOOP)
+async def worker_in_another_thread(client: Client) -> None:
+    async def work() -> None:
+        await WorkflowWorker(client, workflows=[ship]).run()
+
+    await asyncio.to_thread(lambda: asyncio.run(work()))
+
+
+# What is not here yet.
+
+
+@mistake(
+    "UnknownName",
+    "perdure's workflow has no 'update'; say @workflow.signal, and @workflow.query for the answer: there are no updates yet",
+)
+async def temporal_workflow_update(client: Client) -> None:
+    workflow.update  # type: ignore[attr-defined]  # noqa: B018
+
+
+@mistake(
+    "UnknownName", "WorkflowClient has no 'list_workflows'; say perdure workflow list on the command line: the client has no lists yet"
+)
+async def temporal_list(client: Client) -> None:
+    client.list_workflows("WorkflowType = 'ship'")
+
+
+@mistake("UnknownName", "WorkflowHandle has no 'execute_update'; say signal(…), and query(…) for the answer: handles have no updates yet")
+async def temporal_execute_update(client: Client) -> None:
+    await client.get_workflow_handle("1").execute_update("price", 3)
+
+
 # Which workflow.
 
 
@@ -116,6 +177,11 @@ async def workflow_without_decorator(client: Client) -> None:
     async def plain(ctx: WorkflowContext) -> None: ...
 
     await client.start_workflow(plain, id="1")
+
+
+@mistake("DefinitionError", "Cart.run is a method; pass its class: Cart")
+async def run_of_a_workflow_class(client: Client) -> None:
+    await client.start_workflow(Cart.run, 3, id="1")  # type: ignore[arg-type]
 
 
 @mistake("DefinitionError", "<lambda> is not a workflow; put @workflow on it")

@@ -265,6 +265,15 @@ async def worker_with_plain_function(client: Client) -> None:
     WorkflowWorker(client, activities=[plain])
 
 
+@mistake("DefinitionError", "Mailer.run is a method; pass its class: Mailer")
+async def worker_with_the_run_of_a_class(client: Client) -> None:
+    @activity
+    class Mailer:
+        def run(self, to: str) -> None: ...
+
+    WorkflowWorker(client, activities=[Mailer.run])
+
+
 @mistake("ConfigError", "max_concurrent_activity_tasks must be a whole number from 0 to 10000, not -1.")
 async def worker_with_negative_slots(client: Client) -> None:
     WorkflowWorker(client, workflows=[nothing], max_concurrent_activity_tasks=-1)

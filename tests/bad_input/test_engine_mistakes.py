@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import temporalio.converter
 
 from perdure import WorkflowClient, WorkflowContext, workflow
 from perdure.storage import SQLiteStorage
+from perdure.testing import server
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -61,6 +63,15 @@ async def nobody_serves(tmp: Path) -> None:
     await connect("temporal://127.0.0.1:1")
 
 
+@mistake(
+    "UnknownEngine",
+    "'perdure://127.0.0.1:7233' is a server already; what is served stands in a file or in memory: say sqlite:///perdure.db, or memory://",
+)
+async def server_of_a_server(tmp: Path) -> None:
+    async with server("perdure://127.0.0.1:7233"):
+        pass
+
+
 @mistake("UnknownEngine", "'localhost:7233' is not a URL; for a SQLite file say sqlite:///perdure.db, for an engine in memory memory://")
 async def host_and_port(tmp: Path) -> None:
     await connect("localhost:7233")
@@ -85,7 +96,7 @@ async def path_only(tmp: Path) -> None:
     await connect("app.db")
 
 
-@mistake("StorageError", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
+@mistake("UnknownEngine", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
 async def two_slashes(tmp: Path) -> None:
     await connect("sqlite://app.db")
 
@@ -95,13 +106,13 @@ async def sqlite_memory(tmp: Path) -> None:
     await connect("sqlite:///:memory:")
 
 
-@mistake("StorageError", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
+@mistake("UnknownEngine", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
 async def no_file(tmp: Path) -> None:
     await connect("sqlite:///")
 
 
 @mistake(
-    "StorageError",
+    "UnknownEngine",
     "'sqlite:///<path>/app.db?timeout=3' has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).",
 )
 async def options_in_url(tmp: Path) -> None:
@@ -137,6 +148,11 @@ async def unknown_namespace(tmp: Path) -> None:
 @mistake("UsageError", "data_converter is 'json'; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
 async def converter_name(tmp: Path) -> None:
     await connect("memory://", data_converter="json")  # type: ignore[arg-type]
+
+
+@mistake("UsageError", "data_converter is temporalio's; say perdure.DataConverter(theirs.payload_converter, codec=theirs.payload_codec)")
+async def converter_of_temporalio(tmp: Path) -> None:
+    await connect("memory://", data_converter=temporalio.converter.DataConverter.default)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)

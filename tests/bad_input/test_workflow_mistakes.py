@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowContext, activity
+from perdure import ActivityContext, ApplicationError, RetryPolicy, WorkflowClient, WorkflowContext, activity
 from perdure.engine import unpolled
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -63,7 +63,12 @@ async def beats_with_object(ctx: ActivityContext) -> None:
     ctx.heartbeat(object())
 
 
-ACTIVITIES = [charge, gives_object, gives_much, double, exits, beats_with_object]
+@activity(retry_policy=ONCE)
+async def asks(ctx: ActivityContext) -> None:
+    ctx.record_heartbeat(3)  # type: ignore[attr-defined]
+
+
+ACTIVITIES = [asks, charge, gives_object, gives_much, double, exits, beats_with_object]
 
 
 # Calling activities.
@@ -177,7 +182,7 @@ async def activity_with_too_many_arguments(ctx: WorkflowContext) -> Any:
 @mistake(
     "log",
     'The activity "forgotten" is not registered on the worker <worker> of task queue "default", which has: '
-    "beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
+    "asks, beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
 )
 async def forgotten_registration(ctx: WorkflowContext) -> Any:
     return await forgotten()
@@ -186,7 +191,7 @@ async def forgotten_registration(ctx: WorkflowContext) -> Any:
 @mistake(
     "log",
     'The activity "chrge" is not registered on the worker <worker> of task queue "default", which has: '
-    "beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
+    "asks, beats_with_object, charge, double, exits, gives_much, gives_object. Pass it to the worker: activities=[…].",
 )
 async def misspelt_activity(ctx: WorkflowContext) -> Any:
     return await ctx.execute_activity("chrge", "x", retry_policy=ONCE)
@@ -358,12 +363,40 @@ async def exit_in_activity(ctx: WorkflowContext) -> None:
 
 @mistake(
     "log",
+    "The workflow w (flow, run <run>) cannot go on: workflow code cannot use a client: it would not do the same on replay. Use "
+    "it in an activity. It stays where it is and is tried again (this was attempt 1); mend the code and start the worker anew.",
+)
+async def client_in_workflow(ctx: WorkflowContext) -> None:
+    async with WorkflowClient.connect("memory://"):
+        pass
+
+
+@mistake(
+    "log",
     "The workflow w (flow, run <run>) cannot go on: WorkflowContext has no 'info'; say ctx.workflow_id, ctx.run_id, "
     "ctx.workflow_type, ctx.attempt, …. It stays where it is and is tried again (this was attempt 1); mend the code and "
     "start the worker anew.",
 )
 async def unknown_name(ctx: WorkflowContext) -> None:
     ctx.info()  # type: ignore[attr-defined]
+
+
+@mistake(
+    "log",
+    "The workflow w (flow, run <run>) cannot go on: WorkflowContext has no 'execute_child_workflow'; say "
+    "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet. It stays where it is and is tried "
+    "again (this was attempt 1); mend the code and start the worker anew.",
+)
+async def temporal_child(ctx: WorkflowContext) -> None:
+    await ctx.execute_child_workflow("flow")  # type: ignore[attr-defined]
+
+
+@mistake(
+    "log",
+    "The activity asks 1 of workflow w failed on attempt 1: ActivityContext has no 'record_heartbeat'; say ctx.heartbeat(details)",
+)
+async def unknown_name_in_activity(ctx: WorkflowContext) -> None:
+    await asks()
 
 
 @pytest.mark.parametrize("row", mistake.rows, ids=lambda row: row.name)

@@ -171,8 +171,12 @@ async def test_an_owner_who_does_not_answer_is_named(path: Path, monkeypatch: py
     monkeypatch.setattr(shared_file, "OPENING_SECONDS_MAX", 0.05)
     async with opened(path):
         Path(f"{path}-socket").unlink()
-        with pytest.raises(StorageLocked, match=rf"app.db is open in this process \({os.getpid()}\), which does not answer: stop it"):
+        with pytest.raises(StorageLocked, match=rf"is open in this process \({os.getpid()}\), which does not answer: close the client"):
             await SharedFile(str(path), None).open()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(os, "getpid", lambda: 1)
+            with pytest.raises(StorageLocked, match=r"app.db is open in process \d+, which does not answer: stop it, or use another"):
+                await SharedFile(str(path), None).open()
 
 
 @pytest.mark.parametrize(

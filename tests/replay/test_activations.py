@@ -239,6 +239,17 @@ def test_asyncio_sleep_and_timeout_are_durable_timers(script: Any) -> None:
     assert s.replay().matched
 
 
+def test_a_sleep_without_end_is_a_timer_of_a_hundred_years(script: Any) -> None:
+    @workflow
+    async def sleeps(ctx: WorkflowContext) -> None:
+        await ctx.sleep(timedelta.max)
+
+    s = script(sleeps, options=RunnerOptions(strict=True))
+    (command,) = s.run()
+    assert command.start_timer_command_attributes.start_to_fire_timeout.seconds == 3_153_600_000, "as the engine will record it"
+    assert s.replay().matched
+
+
 # --- signals, queries, conditions -----------------------------------------------------------------------------------------------
 
 
@@ -494,7 +505,21 @@ def test_a_group_of_failures_is_a_failure(script: Any) -> None:
     s.fail("2", ApplicationError("no", type="Refused")).run()
     assert s.kinds() == ["request_cancel_activity_task", "fail_workflow_execution"]
     assert s.failure().cause.cause.application_failure_info.type == "Refused"
+    assert s.failure().message == ("unhandled errors in a TaskGroup (1 sub-exception): ExecutionFailed: activity greet failed: Refused: no")
+    assert not s.failure().application_failure_info.non_retryable
     assert s.replay().matched
+
+
+def test_a_group_with_an_error_that_is_not_to_be_tried_again_is_not(script: Any) -> None:
+    @workflow
+    async def together(ctx: WorkflowContext) -> None:
+        errors = ApplicationError("may be tried again"), ApplicationError("may not", non_retryable=True)
+        raise ExceptionGroup("both", [errors[0], ExceptionGroup("inner", [errors[1]])])
+
+    s = script(together)
+    s.run()
+    assert s.failure().application_failure_info.non_retryable
+    assert s.failure().message == "both (2 sub-exceptions): ApplicationError: may be tried again"
 
 
 def test_input_that_does_not_decode_fails_the_workflow(script: Any) -> None:

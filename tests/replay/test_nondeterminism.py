@@ -136,6 +136,7 @@ def test_a_worker_answers_changed_code_with_a_failed_task(script: Any) -> None:
     s.fire("1").run(full=True)
     assert s.completion.cause == 24 or "NON_DETERMINISTIC" in str(s.completion)
     assert "history has: schedule activity 'reserve'" in s.completion.failure.message
+    assert not s.completion.failure.HasField("cause"), "it is said once, and not again as raised while handling itself"
 
 
 def test_a_history_in_all_its_forms(script: Any) -> None:

@@ -5,6 +5,7 @@ Lines ending in `# rejected` must be rejected by both, all others accepted; `ass
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
@@ -21,6 +22,7 @@ from perdure import (
     query,
     signal,
     workflow,
+    workflow_context,
 )
 
 
@@ -68,6 +70,10 @@ LEVEL = Signal("level", int)
 SPEED = Query("speed", float)
 
 
+async def helper() -> str:
+    return workflow_context().workflow_id
+
+
 @workflow
 async def fulfil(ctx: WorkflowContext, order: Order) -> Receipt:
     assert_type(await charge(order), Receipt)
@@ -76,6 +82,16 @@ async def fulfil(ctx: WorkflowContext, order: Order) -> Receipt:
     assert_type(await charge.options(task_queue="fast")(order), Receipt)
     assert_type(await Mailer.send(order), None)
     assert_type(await Mailer.count(order), int)
+    assert_type(await asyncio.gather(charge(order), reserve(order)), tuple[Receipt, bool])
+    receipt, reserved = await asyncio.gather(ctx.execute_activity(charge, order), ctx.execute_activity(Mailer.count, order))
+    assert_type(receipt, Receipt)
+    assert_type(reserved, int)
+    assert_type(await asyncio.gather(*(charge(each) for each in [order])), list[Receipt])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(charge(order))
+    assert_type(task.result(), Receipt)
+    assert_type(await asyncio.wait_for(ctx.start_activity(charge, order), 3), Receipt)
+    assert_type(await helper(), str)
     await charge("A-17")  # rejected
     await charge.options(retries=3)(order)  # rejected
     return await charge(order)
@@ -94,8 +110,15 @@ class Entity:
     @workflow.signal
     def approve(self, approval: Approval) -> None: ...
 
+    @workflow.signal(Approval)
+    async def approve_later(self, approval: Approval) -> None: ...
+
     @workflow.query
     def progress(self) -> Progress:
+        return Progress(done=1)
+
+    @workflow.query(Progress)
+    def how_far(self) -> Progress:
         return Progress(done=1)
 
 

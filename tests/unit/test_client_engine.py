@@ -15,6 +15,7 @@ import pytest
 from perdure import (
     ActivityContext,
     ApplicationError,
+    DeterminismViolation,
     ExecutionFailed,
     Query,
     QueryFailed,
@@ -375,3 +376,17 @@ async def test_a_namespace_that_does_not_exist_is_noticed_at_once() -> None:
     with pytest.raises(RequestRefused, match="there is no namespace 'nowhere'; connect with namespace='default'"):
         await WorkflowClient.connect("memory://", namespace="nowhere")
     assert connecting._engines.get(asyncio.get_running_loop(), {}) == {}
+
+
+async def test_a_client_is_of_no_use_to_workflow_code(client: WorkflowClient) -> None:
+    @workflow
+    async def asks(ctx: WorkflowContext) -> str:
+        try:
+            await client.describe("w")
+        except DeterminismViolation as error:
+            return str(error)
+        return "described"
+
+    async with WorkflowWorker(client, "asking", workflows=[asks]):
+        said = await client.execute_workflow(asks, id="w", task_queue="asking")
+    assert said == "workflow code cannot use a client: it would not do the same on replay. Use it in an activity."

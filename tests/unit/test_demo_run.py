@@ -24,6 +24,7 @@ from perdure.demo.killing import DemoFailed, Work, count, import_with_a_kill, ru
 from perdure.demo.sample import write_sample_csv
 from perdure.patterns.batch import ImportReport, Progress
 from perdure.storage import storage_for_url
+from perdure.testing import server
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,6 +105,7 @@ def test_the_figures_are_those_of_the_contract(tmp_path: Path, capsys: pytest.Ca
             ("payment_failed", ["reserve"]),
             ("out_of_stock", []),
         ]
+        assert not list(tmp_path.glob("perdure-demo-*")), "who reads figures is not told of a folder to delete"
 
 
 def test_a_file_that_cannot_be_imported_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -122,11 +124,33 @@ async def test_an_engine_that_is_taken_is_named(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_an_engine_that_does_not_exist_is_refused_before_anything_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["demo", "--engine", "nonsense://x"]) == 2
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("nonsense://x", "there is no engine for nonsense:// in this release"),
+        ("sqlite:///", "'sqlite:///' names no file"),
+        ("sqlite://orders.db", "'sqlite://orders.db' names a host"),
+        ("perdure://host/path", "'perdure://host/path' is no address of a server"),
+        ("perdure://host:7233?tsl=true", "'perdure://host:7233?tsl=true' has an option 'tsl'"),
+    ],
+)
+def test_an_engine_that_does_not_exist_is_refused_before_anything_is_shown(
+    capfd: pytest.CaptureFixture[str], engine: str, says: str
+) -> None:
+    assert run(["demo", "--engine", engine]) == 2
     said = capfd.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith("Error: there is no engine for nonsense:// in this release")
+    assert said.err.startswith(f"Error: {says}")
+
+
+async def test_the_demo_runs_on_a_server_too(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    work = work_in(tmp_path, 100)
+    async with server() as address:
+        assert await asyncio.to_thread(run_demo, f"perdure://{address}", work.csv, False) == 0
+    said = capfd.readouterr().out
+    assert "the worker runs in process" in said and "engine and worker" not in said
+    assert "stored twice: 0" in said and ": payment_failed, undone: reserve" in said
 
 
 def test_an_engine_that_keeps_nothing_is_refused(tmp_path: Path) -> None:

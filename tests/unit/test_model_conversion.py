@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
 
 import pytest
@@ -194,7 +198,6 @@ hints = st.sampled_from(
         list[int | None],
         list[list[Leaf]],
         RawValue,
-        object,
         WorkflowExecution,
     ]
 )
@@ -265,6 +268,34 @@ def test_json_of_other_writers_too(data: bytes, hint: Any) -> None:
     assert_same_value(Payload(metadata={"encoding": b"json/plain"}, data=data), hint)
 
 
+@dataclass
+class Loose:
+    anything: object
+    named: dict[str, object]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (object, {"a": [1, None]}),
+        (list[object], [1, "x", None]),
+        (dict[str, object], {"a": 1, "b": [2]}),
+        (Mapping[str, object], {"a": {"b": 1}}),
+        (object | None, 3),
+        (Optional[object], None),  # noqa: UP045
+        (Optional[list[object]], [1]),  # noqa: UP045
+        (tuple[object, ...], (1, "x")),
+        (list[dict[str, object]], [{"a": 1}]),
+        (Loose, Loose({"x": 1}, {"y": [2]})),
+        (list[Loose], [Loose(1, {})]),
+        (Literal["object"], "object"),
+    ],
+)
+def test_object_is_what_any_is(hint: Any, value: Any) -> None:
+    found = OURS.from_payload(OURS.to_payload(value), hint)
+    assert found == value and type(found) is type(value)
+
+
 def test_malformed_json_is_invalid_input() -> None:
     payload = Payload(metadata={"encoding": b"json/plain"}, data=b"{")
     with pytest.raises(InvalidInput, match="the value"):
@@ -280,6 +311,36 @@ def test_an_argument_that_cannot_be_sent_is_named() -> None:
 
 class Lock:
     pass
+
+
+@dataclass
+class Shelf:
+    label: str
+    things: list[Any]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Shelf("top", [1, {"colour": Colour.RED}]), r"things[1]['colour']: Object of type Colour .*(make it a StrEnum or an IntEnum"),
+        ([Shelf("top", [Decimal("1.5")])], r"[0].things[0]: Object of type Decimal .*(pass its str, or put it into a pydantic model)"),
+        ({"when": date(2026, 1, 1)}, "['when']: Object of type date .*(pass a datetime, or put it into a pydantic model)"),
+        (timedelta(days=1), "to JSON: Object of type timedelta .*(pass its total_seconds(), or put it into a pydantic model)"),
+        ((Path("/x"),), "[0]: Object of type PosixPath .*(pass its str)"),
+        ({(1, 2): "key"}, "to JSON: keys must be str"),
+    ],
+)
+def test_the_part_that_cannot_be_sent_is_found_and_a_way_to_send_it_said(value: Any, says: str) -> None:
+    pattern = re.escape(says).replace(r"\.\*", ".*")
+    with pytest.raises(InvalidInput, match=pattern):
+        OURS.to_payload(value)
+
+
+def test_a_circle_is_refused_and_not_followed() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(InvalidInput, match="Circular reference detected"):
+        OURS.to_payload(circle)
 
 
 def test_an_argument_that_cannot_be_read_is_named() -> None:

@@ -324,7 +324,7 @@ WRONG = [
     (lambda: workflow_definition(charge), "charge is an activity, not a workflow; call it from a workflow, with await charge(…)"),
     (lambda: workflow_definition(no_context()), "no_context(…) was called; pass the workflow itself and its arguments after it"),
     (lambda: workflow_definition(type("Sub", (Entity,), {})), "Sub is a subclass of a workflow; put @workflow on it too"),
-    (lambda: activity_definition(fulfil), "fulfil is a workflow, not an activity; run it as a child"),
+    (lambda: activity_definition(fulfil), "fulfil is a workflow, not an activity; start it from an activity"),
     (lambda: activity_definition(no_context()), "an activity was called; pass the activity itself"),
     (lambda: activity_definition(plain), "plain is not an activity; put @activity on it"),
     (lambda: activity_definitions(Mailer), "Mailer cannot be created without arguments; register an object: activities=[Mailer(…)]"),

@@ -9,6 +9,7 @@ import random
 import time
 import uuid
 from datetime import datetime
+from os import environ
 from random import randint
 from typing import Any
 
@@ -45,6 +46,27 @@ def uses_random() -> None:
 
 def uses_randint() -> None:
     randint(1, 2)
+
+
+def uses_the_clock_to_write() -> None:
+    time.strftime("%Y")
+
+
+def uses_gmtime() -> None:
+    time.gmtime()
+
+
+def uses_environ() -> str:
+    return os.environ["HOME"]
+
+
+def uses_environ_by_name() -> str | None:
+    return environ.get("HOME")
+
+
+def records_and_calls(ctx: Any) -> None:
+    ctx.side_effect(lambda: time.time())
+    time.time()
 
 
 def uses_unseeded() -> None:
@@ -122,6 +144,11 @@ FOUND = [
     (uses_unseeded, "random.Random()"),
     (uses_uuid, "say ctx.uuid4()"),
     (uses_urandom, "os.urandom()"),
+    (uses_the_clock_to_write, "time.strftime() in workflow code gives another answer on replay; say ctx.now().strftime(…)"),
+    (uses_gmtime, "time.gmtime()"),
+    (records_and_calls, "time.time() in workflow code"),
+    (uses_environ, "os.environ in workflow code gives another answer on replay; pass the value as an argument, or read it in an activity"),
+    (uses_environ_by_name, "environ in workflow code"),
     (uses_getenv, "pass the value as an argument, or read it in an activity"),
     (uses_open, "open() in workflow code gives another answer on replay; do it in an activity"),
     (uses_local_import, "clock.monotonic()"),
@@ -159,8 +186,20 @@ def harmless(rng: random.Random) -> None:
     os.path.join("a", "b")
     rng.random()
     random.Random(7)
-    time.strftime("%Y")
+    time.strftime("%Y", time.gmtime(0))
+    time.asctime(time.gmtime(0))
+    os.path.join("environ")
     asyncio.sleep(1)
+
+
+def records(ctx: Any) -> None:
+    def draws() -> int:
+        return random.randint(1, 6)
+
+    ctx.side_effect(lambda: time.time())
+    ctx.side_effect(draws, type=int)
+    ctx.side_effect(call=lambda: os.environ.get("HOME"))
+    ctx.side_effect(time.time)
 
 
 def assigned() -> None:
@@ -176,7 +215,7 @@ def not_imported() -> None:
     requests.get("x")  # type: ignore[name-defined]  # noqa: F821
 
 
-@pytest.mark.parametrize("fn", [named_alike, harmless, assigned, with_default, not_imported, len, eval("lambda: 1")])
+@pytest.mark.parametrize("fn", [named_alike, harmless, records, assigned, with_default, not_imported, len, eval("lambda: 1")])
 def test_what_only_looks_alike_is_left_alone(fn: Any) -> None:
     check_determinism(fn)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageLocked
+from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError, StorageLocked, UnknownEngine
 from perdure.storage import MemoryStorage, SQLiteStorage, storage_for_url
 from perdure.storage.conformance.rows import run_id, start
 from perdure.storage.contract import Committed
@@ -334,8 +334,9 @@ def test_a_relative_path_stays_where_it_was_when_the_directory_changes(tmp_path:
     ],
 )
 def test_wrong_urls_say_what_to_write(url: str, message: str) -> None:
-    with pytest.raises(StorageError, match=message):
+    with pytest.raises(UnknownEngine, match=message) as refused:
         storage_for_url(url)
+    assert refused.value.exit_code == 2, "the user's mistake, and not an engine out of reach"
 
 
 @pytest.mark.parametrize("make", [MemoryStorage, lambda: SQLiteStorage("never-opened.db")])

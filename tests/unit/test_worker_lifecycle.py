@@ -279,7 +279,30 @@ async def test_a_blocking_call_is_named_and_nothing_times_out_for_it(
         await until(lambda: "runs again" in caplog.text)
         stall = worker.health_check().last_stall
     assert attempts == [1, 1]
-    assert stall is not None and stall.text == "reported.wait(30)  # the line to be named"
+    assert stall is not None and stall.text == "reported.wait(30)  # the line to be named" and not stall.in_workflow
+
+
+async def test_a_workflow_that_blocks_is_told_to_use_an_activity(
+    client: WorkflowClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = threading.Event()
+
+    class Reports(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reported.set()
+
+    monkeypatch.setattr(watchdog_logger, "handlers", [Reports()])
+
+    @workflow
+    async def computes(ctx: WorkflowContext) -> bool:
+        return reported.wait(30)
+
+    async with WorkflowWorker(client, workflows=[computes], stall_threshold=0.2) as worker:
+        assert await client.execute_workflow(computes, id="computes")
+        stall = worker.health_check().last_stall
+    assert stall is not None and stall.in_workflow and stall.text == "return reported.wait(30)"
+    assert "that line of a workflow. Move the work into an activity" in caplog.text
+    assert "Write the activity as a plain" not in caplog.text
 
 
 @activity

@@ -5,6 +5,7 @@ A request carries its request id from the first attempt on, so that an attempt w
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, QueryFailed
 from perdure.model import payload_codec
 from perdure.model.clock import Clock
 from perdure.model.conversion import DataConverter
+from perdure.model.definitions import current_workflow
 from perdure.model.errors import (
     ClientError,
+    DeterminismViolation,
     EngineUnavailable,
     QueryFailed,
     RequestRefused,
@@ -29,7 +32,7 @@ from perdure.model.names import check_name
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 
-__all__ = ["Caller", "checked_id"]
+__all__ = ["Caller", "check_not_in_workflow", "checked_id"]
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -43,11 +46,22 @@ _AGAIN = frozenset((StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, Statu
 
 
 class Caller:
-    """A service with what every request needs: namespace, identity, converter, clock."""
+    """A service with what every request needs: namespace, identity, converter, clock. `loop` is the only event loop that can use it, if
+    there is only one.
+    """
 
-    __slots__ = ("clock", "closed", "converter", "identity", "namespace", "service")
+    __slots__ = ("clock", "closed", "converter", "identity", "loop", "namespace", "service")
 
-    def __init__(self, service: WorkflowService, namespace: str, converter: DataConverter, identity: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: WorkflowService,
+        namespace: str,
+        converter: DataConverter,
+        identity: str,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = loop
         self.service = service
         self.namespace = namespace
         self.converter = converter
@@ -85,6 +99,18 @@ class Caller:
     def check_open(self) -> None:
         if self.closed:
             raise EngineUnavailable("the client is closed; use it inside `async with WorkflowClient.connect(…) as client`")
+        self.check_loop()
+
+    def check_loop(self) -> None:
+        """UsageError in another event loop than the client's, where calls would wait for ever."""
+        running = asyncio._get_running_loop()
+        if running is self.loop or running is None or self.loop is None:
+            return
+        check_not_in_workflow()
+        raise UsageError(
+            "this client belongs to another event loop (each asyncio.run makes one): connect a client in this one, or hand the call to "
+            "the client's loop with asyncio.run_coroutine_threadsafe(…, loop)"
+        )
 
     async def translated(self, error: RpcError, workflow_id: str) -> ClientError:
         """The error that users see for a refusal."""
@@ -105,6 +131,12 @@ class Caller:
         return failed
 
 
+def check_not_in_workflow() -> None:
+    """DeterminismViolation in workflow code."""
+    if current_workflow.get() is not None:
+        raise DeterminismViolation("workflow code cannot use a client: it would not do the same on replay. Use it in an activity.")
+
+
 _STORE = "store large data elsewhere and pass its key: 2 MiB are allowed"
 _REMEDIES = {
     "Workflow input exceeds size limit.": f"the workflow's arguments are too large; {_STORE}",
@@ -113,7 +145,15 @@ _REMEDIES = {
 }
 
 
+_NO_ATTRIBUTE = "has no mapping defined for search attribute"
+_ADD_IT = (
+    "add it to the namespace first: perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create"
+)
+
+
 def _sentence(error: RpcError) -> str:
+    if _NO_ATTRIBUTE in error.message:
+        return f"{error.message}; {_ADD_IT}"
     return _REMEDIES.get(error.message) or error.message or error.code.name
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, overload
 
+import temporalio.converter
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from typing_extensions import TypeVar, TypeVarTuple
 
-from perdure.client.calls import Caller, checked_id
+from perdure.client.calls import Caller, check_not_in_workflow, checked_id
 from perdure.client.connecting import Connecting
 from perdure.client.descriptions import WorkflowDescription
 from perdure.client.handle import WorkflowHandle
@@ -52,7 +53,9 @@ class WorkflowClient(Starts):
         if isinstance(service, str):
             raise UsageError(f"say WorkflowClient.connect({service!r}), with `async with` or `await`")
         converter = _checked_converter(data_converter)
-        super().__init__(Caller(service, namespace, converter, identity or f"{os.getpid()}@{socket.gethostname()}", clock or SystemClock()))
+        identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        loop = None if connection is None else connection.loop
+        super().__init__(Caller(service, namespace, converter, identity, clock or SystemClock(), loop))
         self._connection = connection
 
     @staticmethod
@@ -76,6 +79,7 @@ class WorkflowClient(Starts):
         """
 
         async def open_client() -> WorkflowClient:
+            check_not_in_workflow()
             connection = await connect(url, clock=clock)
             chosen = namespace or namespace_of(url)
             try:
@@ -97,6 +101,7 @@ class WorkflowClient(Starts):
 
     @property
     def service(self) -> WorkflowService:
+        self._caller.check_loop()
         return self._caller.service
 
     @property
@@ -209,6 +214,8 @@ class WorkflowClient(Starts):
 def _checked_converter(given: Any) -> DataConverter:
     if given is None:
         return DataConverter.default
+    if isinstance(given, temporalio.converter.DataConverter):
+        raise UsageError("data_converter is temporalio's; say perdure.DataConverter(theirs.payload_converter, codec=theirs.payload_codec)")
     if not isinstance(given, DataConverter):
         raise UsageError(f"data_converter is {given!r}; give a perdure.DataConverter, as in DataConverter(payload_converter, codec=…)")
     return given
@@ -243,4 +250,13 @@ _FOREIGN = {
     "query": "query_workflow(id, …)",
     "data_converter": "converter",
     "disconnect": "close()",
+    "list": "perdure workflow list on the command line: the client has no lists yet",
+    "list_workflows": "perdure workflow list on the command line: the client has no lists yet",
+    "count": "perdure workflow count on the command line: the client has no counts yet",
+    "count_workflows": "perdure workflow count on the command line: the client has no counts yet",
+    "create_schedule": "perdure schedule create on the command line: the client has no schedules yet",
+    "update": "signal_workflow(id, …), and query_workflow(id, …) for the answer: the client has no updates yet",
+    "update_workflow": "signal_workflow(id, …), and query_workflow(id, …) for the answer: the client has no updates yet",
+    "reset": "perdure workflow reset on the command line: the client does not reset yet",
+    "delete": "perdure workflow delete on the command line: the client does not delete yet",
 }

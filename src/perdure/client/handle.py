@@ -192,6 +192,11 @@ _FOREIGN = {
     "first_execution_run_id": "first_run_id",
     "get_status": "(await handle.describe()).status",
     "wait": "result()",
+    "execute_update": "signal(…), and query(…) for the answer: handles have no updates yet",
+    "start_update": "signal(…), and query(…) for the answer: handles have no updates yet",
+    "update": "signal(…), and query(…) for the answer: handles have no updates yet",
+    "reset": "perdure workflow reset on the command line: handles do not reset yet",
+    "delete": "perdure workflow delete on the command line: handles do not delete yet",
 }
 
 

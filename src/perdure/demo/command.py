@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from perdure.demo.killing import Counts, Outcome, Work, count, import_with_a_kil
 from perdure.demo.ordering import HistoryLine, Ordered, run_orders
 from perdure.demo.sample import sample_csv
 from perdure.patterns.batch import COMPLETED, ImportReport, Progress
-from perdure.service.connect import check_engine_url
+from perdure.service.connect import check_engine_url, is_remote
 
 HOW_ONCE = """\
    How is a row not stored twice? Every 200 rows are stored in one SQLite transaction
@@ -57,8 +58,15 @@ class _Demo:
     as_json: bool
 
     def run(self) -> int:
-        began = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="perdure-demo-"))
+        try:
+            return self._run_in(folder)
+        finally:
+            if self.as_json:  # nobody is told where it is
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_in(self, folder: Path) -> int:
+        began = time.monotonic()
         name = folder.name.removeprefix("perdure-demo-")
         work = Work(self.engine, self.csv or sample_csv(folder), folder / "users.db", f"import-users-{name}", folder / "importer.log")
         outcome, counts = self._import(work)
@@ -74,7 +82,7 @@ class _Demo:
         say(f"[bold]1. An import[/bold] of {work.csv}")
         say(f"   into the table users of {work.database}, by the engine {work.engine}")
         say("   At most 10 chunks of 1,000 rows at once; the bar shows the workflow's own query `progress`.\n")
-        with _Viewer(self.console) as viewer:
+        with _Viewer(self.console, "the worker runs" if is_remote(work.engine) else "engine and worker run") as viewer:
             outcome = import_with_a_kill(work, viewer)
         counts = count(work)
         say(f"\n   {counts.in_file:,} rows in the file: {counts.stored:,} stored, {counts.rejected:,} rejected, {counts.lost:,} lost")
@@ -111,8 +119,9 @@ class _Demo:
 class _Viewer:
     """Draws what the importing process says."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, what_runs: str) -> None:
         self.console = console
+        self.what_runs = what_runs
         columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Bar(*columns, console=console)
         self.task = self.bar.add_task("Starting", total=None)
@@ -127,7 +136,7 @@ class _Viewer:
 
     def started(self, pid: int) -> None:
         self.pid = pid
-        self.console.print(f"   engine and worker run in process {pid}")
+        self.console.print(f"   {self.what_runs} in process {pid}")
 
     def progress(self, progress: Progress) -> None:
         done, total = progress.processed_items, progress.total_items or None

@@ -20,7 +20,7 @@ from perdure.model.errors import InvalidInput, UsageError
 from perdure.model.failures import FailureConverter
 from perdure.model.framing import framed, tag
 from perdure.model.json_decoding import decode_json
-from perdure.model.json_encoding import encode_value
+from perdure.model.json_encoding import encode_value, path_to_unencodable
 
 __all__ = ["DataConverter", "PayloadCodec", "PayloadConverter"]
 
@@ -55,14 +55,14 @@ class DataConverter:
         try:
             return Payload.FromString(encode_value(value)) if self._fast else self.payload_converter.to_payload(value)
         except Exception as error:
-            raise _cannot_encode(value, "", error) from error
+            raise self._cannot_encode(value, "", error) from error
 
     def encode_result(self, value: Any) -> bytes:
         """An encoded `Payloads` with one value's payload; InvalidInput when it cannot be converted."""
         try:
             return framed(_ONE, encode_value(value) if self._fast else self.payload_converter.to_payload(value).SerializeToString())
         except Exception as error:
-            raise _cannot_encode(value, "", error) from error
+            raise self._cannot_encode(value, "", error) from error
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         """One payload's value, of the type that the hint says; InvalidInput when it is not."""
@@ -88,7 +88,7 @@ class DataConverter:
             try:
                 encoded += framed(_ONE, encode_value(value))
             except Exception as error:
-                raise _cannot_encode(value, _parameter(names, index, where), error) from error
+                raise self._cannot_encode(value, _parameter(names, index, where), error) from error
         return encoded
 
     def encode_values(self, values: Sequence[Any], names: Sequence[str] = (), where: str = "") -> list[Payload]:
@@ -130,6 +130,15 @@ class DataConverter:
         """The error of a failure message, its causes chained."""
         return self.failure_converter.from_failure(failure, self.payload_converter)
 
+    def _cannot_encode(self, value: Any, what: str, error: Exception) -> InvalidInput:
+        of_what = f"{what} (of type {type(value).__qualname__})" if what else f"a value of type {type(value).__qualname__}"
+        path = path_to_unencodable(value) if self._fast else ""
+        reason = f"{path}: {error}" if path else str(error)
+        return InvalidInput(
+            f"{of_what} cannot be converted to JSON: {reason}; pass a dataclass, a pydantic model or builtin types, or give the client a "
+            "payload converter"
+        )
+
     def __repr__(self) -> str:
         parts = [] if self._fast else [type(self.payload_converter).__name__]
         parts += [f"codec={type(self.codec).__name__}"] if self.codec else []
@@ -164,14 +173,6 @@ def _of(where: str) -> str:
 def _parameter(names: Sequence[str], index: int, where: str) -> str:
     name = repr(names[index]) if index < len(names) else str(index + 1)
     return f"argument {name}{_of(where)}"
-
-
-def _cannot_encode(value: Any, what: str, error: Exception) -> InvalidInput:
-    of_what = f"{what} (of type {type(value).__qualname__})" if what else f"a value of type {type(value).__qualname__}"
-    return InvalidInput(
-        f"{of_what} cannot be converted to JSON: {error}; pass a dataclass, a pydantic model or builtin types, or give the client a "
-        "payload converter"
-    )
 
 
 def _cannot_decode(payload: Payload, hint: Any, what: str, error: Exception) -> InvalidInput:

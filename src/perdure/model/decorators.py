@@ -170,16 +170,20 @@ class _Workflow:
         return _define_workflow(fn, name)
 
     @overload
+    def signal(self, of: type, /) -> Callable[[F], F]: ...
+    @overload
     def signal(self, fn: F, /) -> F: ...
     @overload
     def signal(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Callable[[F], F]: ...
     def signal(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Any:
         """Makes a method the handler of a signal, of the method's name unless a name, a `Signal` or a signal class is given.
 
-        `dynamic=True` takes every signal that has no handler: `(self, name, *args)`.
+        `dynamic=True` takes every signal that has no handler: `(self, name, *args)`, or `(self, name, values)` with a list.
         """
         return _handler(of, name, dynamic, SIGNAL_MARK)
 
+    @overload
+    def query(self, of: type, /) -> Callable[[F], F]: ...
     @overload
     def query(self, fn: F, /) -> F: ...
     @overload
@@ -187,7 +191,7 @@ class _Workflow:
     def query(self, of: Any = None, /, *, name: str | None = None, dynamic: bool = False) -> Any:
         """Makes a method the handler of a query, of the method's name unless a name, a `Query` or a query class is given. It only reads.
 
-        `dynamic=True` takes every query that has no handler: `(self, name, *args)`.
+        `dynamic=True` takes every query that has no handler: `(self, name, *args)`, or `(self, name, values)` with a list.
         """
         return _handler(of, name, dynamic, QUERY_MARK)
 
@@ -214,6 +218,8 @@ _WORKFLOW_ATTRIBUTES: Mapping[str, str] = {
     "logger": f"ctx.logger {_CTX}",
     "wait_condition": f"ctx.wait_condition(…) {_CTX}",
     "continue_as_new": f"ctx.continue_as_new(…) {_CTX}",
+    "update": "@workflow.signal, and @workflow.query for the answer: there are no updates yet",
+    "execute_child_workflow": "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet",
     "unsafe": "plain imports: perdure has no sandbox, modules are imported once",
 }
 

@@ -114,9 +114,9 @@ class ActivityDefinition(Generic[P, R]):
     @overload
     def __call__(
         self: ActivityDefinition[Concatenate[ActivityContext, Q], R], *args: Q.args, **kwargs: Q.kwargs
-    ) -> Coroutine[Any, Any, R]: ...
+    ) -> Coroutine[None, None, R]: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]: ...  # mypy takes gather of two with Any in for Any
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hook = current_workflow.get()
         if hook is None:
@@ -149,28 +149,28 @@ class ActivityDefinition(Generic[P, R]):
 class HandlerDefinition:
     """A workflow's handler of a signal or a query; the name None stands for every name that has no handler of its own.
 
-    A dynamic handler takes the name first, then the arguments as they come.
+    A dynamic handler takes the name first, then the arguments as they come: as `*args`, or as one list.
     """
 
-    __slots__ = ("_shape", "fn", "is_async", "name")
+    __slots__ = ("fn", "is_async", "name", "shape")
 
     def __init__(self, name: str | None, fn: Callable[..., Any], *, skip_self: bool = False) -> None:
         self.name = name
         self.fn = fn
         self.is_async = inspect.iscoroutinefunction(fn)
-        self._shape = CallShape(fn, f"handler {name or getattr(fn, '__name__', fn)}", skip_self=skip_self, context=None)
+        self.shape = CallShape(fn, f"handler {name or getattr(fn, '__name__', fn)}", skip_self=skip_self, context=None)
 
     @property
     def arg_names(self) -> tuple[str, ...]:
-        return self._shape.arg_names
+        return self.shape.arg_names
 
     @property
     def arg_types(self) -> list[Any]:
-        return self._shape.arg_types
+        return self.shape.arg_types
 
     @property
     def result_type(self) -> Any:
-        return self._shape.result_type
+        return self.shape.result_type
 
     def __repr__(self) -> str:
         return f"<handler {self.name or 'of any name'}>"
@@ -249,6 +249,8 @@ def workflow_definition(of: Any) -> WorkflowDefinition[Any, Any]:
 
 def _no_workflow(of: Any) -> str:
     name = getattr(of, "__name__", None) or repr(of)
+    if owner := _class_of_run(of):
+        return f"{owner}.run is a method; pass its class: {owner}"
     if isinstance(of, ActivityDefinition):
         return f"{name} is an activity, not a workflow; call it from a workflow, with await {name}(…)"
     if inspect.iscoroutine(of):
@@ -265,6 +267,12 @@ def _no_workflow(of: Any) -> str:
     )
 
 
+def _class_of_run(of: Any) -> str:
+    """The name of the class whose `run` this is; empty for anything else."""
+    path = str(getattr(of, "__qualname__", "")).split(".")
+    return path[-2] if inspect.isfunction(of) and path[-1] == "run" and len(path) > 1 and path[-2] != "<locals>" else ""
+
+
 def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
     """The definition of an activity function, method or class; DefinitionError, with what to type, for anything else."""
     if is_activity(of):
@@ -274,7 +282,9 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         return found
     name = getattr(of, "__name__", None) or repr(of)
     if isinstance(of, WorkflowDefinition) or hasattr(of, WORKFLOW_MARK):
-        raise DefinitionError(f"{name} is a workflow, not an activity; run it as a child with ctx.execute_child_workflow({name}, …)")
+        raise DefinitionError(
+            f"{name} is a workflow, not an activity; start it from an activity, with client.start_workflow({name}, …, id=…)"
+        )
     if inspect.iscoroutine(of):
         of.close()
         name = "charge" if of.__name__ == "execute_activity" else of.__name__
@@ -283,6 +293,8 @@ def activity_definition(of: Any) -> ActivityDefinition[Any, Any]:
         )
     if hasattr(of, "__temporal_activity_definition"):
         raise DefinitionError(f"{name} is defined with temporalio's @activity.defn; define it with perdure's @activity")
+    if owner := _class_of_run(of):
+        raise DefinitionError(f"{owner}.run is a method; pass its class: {owner}")
     raise DefinitionError(f"{name} is not an activity; put @activity on it")
 
 

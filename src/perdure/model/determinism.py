@@ -11,6 +11,7 @@ import ast
 import builtins
 import importlib
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ _SLEEP = "say await ctx.sleep(…)"
 _RANDOM = "say ctx.random()"
 _UUID = "say ctx.uuid4()"
 _ACTIVITY = "do it in an activity"
+_ENVIRONMENT = "pass the value as an argument, or read it in an activity"
 _TASKS = "use asyncio tasks, which are durable here"
 
 _CALLS: Mapping[str, str] = {
@@ -37,6 +39,9 @@ _CALLS: Mapping[str, str] = {
     "time.perf_counter_ns": _NOW,
     "time.localtime": _NOW,
     "time.gmtime": _NOW,
+    "time.ctime": _NOW,
+    "time.asctime": _NOW,
+    "time.strftime": "say ctx.now().strftime(…)",
     "time.sleep": _SLEEP,
     "datetime.datetime.now": _NOW,
     "datetime.datetime.utcnow": _NOW,
@@ -45,7 +50,7 @@ _CALLS: Mapping[str, str] = {
     "uuid.uuid1": _UUID,
     "uuid.uuid4": _UUID,
     "os.urandom": f"{_RANDOM}, or do it in an activity when it must be secret",
-    "os.getenv": "pass the value as an argument, or read it in an activity",
+    "os.getenv": _ENVIRONMENT,
     "os.system": _ACTIVITY,
     "builtins.open": _ACTIVITY,
     "builtins.input": _ACTIVITY,
@@ -70,7 +75,8 @@ _MODULES: Mapping[str, str] = {
     "concurrent.futures": _TASKS,
 }
 _MODULE_NAMES: Mapping[str, str] = {"_random": "random", "_socket": "socket", "_thread": "threading"}
-_SEEDED = "random.Random"  # random.Random(ctx.random()) is as deterministic as its seed
+_BY_ARGUMENT = {"random.Random": 1, "time.gmtime": 1, "time.asctime": 1, "time.strftime": 2}
+"""With so many arguments, as deterministic as those: random.Random(seed), time.strftime(format, when)."""
 _WATCHED_ROOTS = {name.partition(".")[0] for name in (*_CALLS, *_MODULES)}
 
 
@@ -83,16 +89,16 @@ def check_determinism(fn: Callable[..., Any]) -> None:
     if tree is None:
         return
     scope = _Scope(target, tree)
-    for call in _calls(tree):
-        name, remedy = scope.verdict(call)
+    for node in _uses(tree):
+        name, remedy = scope.verdict(node) if isinstance(node, ast.Call) else scope.verdict_on_name(node)
         if remedy:
-            line = first_line + call.lineno - 1
+            line = first_line + node.lineno - 1
             file = target.__code__.co_filename
             raise DeterminismViolation(
-                f"{file}:{line}: {name}() in workflow code gives another answer on replay; {remedy}",
+                f"{file}:{line}: {name} in workflow code gives another answer on replay; {remedy}",
                 filename=file,
                 line=line,
-                call=name,
+                call=name.removesuffix("()"),
                 remedy=remedy,
             )
 
@@ -105,12 +111,24 @@ def _tree(fn: FunctionType) -> tuple[ast.AST | None, int]:
         return None, 0
 
 
-def _calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """Every call in the body, in the order of the source; decorators and defaults run once, at import, and are left out."""
+def _side_effects(tree: ast.AST) -> set[ast.AST]:
+    """All that stands in functions which are passed to `ctx.side_effect`: called once and recorded, they may give what they like."""
+    called = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "side_effect"]
+    passed = [each for call in called for each in (*call.args, *(k.value for k in call.keywords if k.arg == "call"))]
+    names = {each.id for each in passed if isinstance(each, ast.Name)}
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name in names]
+    lambdas = [each for each in passed if isinstance(each, ast.Lambda)]
+    return {node for function in (*functions, *lambdas) for node in ast.walk(function)}
+
+
+def _uses(tree: ast.AST) -> Iterator[ast.Call | ast.Attribute | ast.Name]:
+    """Every call and every name in the body, in the order of the source; decorators and defaults run once, at import, and are left out."""
     function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     body = function.body if function is not None else []
-    found = [node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return iter(sorted(found, key=lambda call: (call.lineno, call.col_offset)))
+    recorded = _side_effects(tree)
+    nodes = [node for statement in body for node in ast.walk(statement) if node not in recorded]
+    found = [node for node in nodes if isinstance(node, ast.Call | ast.Attribute | ast.Name)]
+    return iter(sorted(found, key=lambda node: (node.lineno, node.col_offset)))
 
 
 class _Scope:
@@ -131,9 +149,21 @@ class _Scope:
         if target is None:
             return "", ""
         name = _full_name(target)
-        if name == _SEEDED and (call.args or call.keywords):
+        if name in _BY_ARGUMENT and len(call.args) + len(call.keywords) >= _BY_ARGUMENT[name]:
             return "", ""
-        return ".".join(path), _remedy(name)
+        return f"{'.'.join(path)}()", _remedy(name)
+
+    def verdict_on_name(self, node: ast.Attribute | ast.Name) -> tuple[str, str]:
+        """The same of what is no call: `os.environ`, whatever is then asked of it."""
+        path = _dotted(node)
+        if not path or path[0] in self._locals:
+            return "", ""
+        found: Any = self._imports.get(path[0], self._globals.get(path[0]))
+        if len(path) == 2 and isinstance(found, ModuleType):
+            found = vars(found).get(path[1])
+        elif len(path) > 1:
+            return "", ""
+        return (".".join(path), _ENVIRONMENT) if found is os.environ else ("", "")
 
     def _resolve(self, path: list[str]) -> Any:
         found: Any = self._imports.get(path[0], self._globals.get(path[0]))

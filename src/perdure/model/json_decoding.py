@@ -1,7 +1,7 @@
 """Decodes JSON payloads by type hint as temporalio's `value_to_type` does, with the plan for each hint worked out once.
 
 Only what workflows carry all day has a plan of its own here (builtins, dataclasses, lists, string-keyed dicts, unions of these);
-every other hint goes to temporalio's function, so that both always agree.
+every other hint goes to temporalio's function, so that both always agree; but for `object`, which is taken for Any.
 
 The rule that a newcomer gets wrong: plans are not kept by the hint itself, since `A | B == B | A` while the first that fits must win.
 """
@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import temporalio.common
 import temporalio.converter
@@ -72,8 +72,21 @@ def _key(hint: Any) -> Any:
     return hint if isinstance(hint, type) else (type(hint), hint)
 
 
+def _object_as_any(hint: Any) -> Any:
+    """The hint with `Any` for `object`, by which strictly typed code says the same and which temporalio does not take."""
+    if hint is object:
+        return Any
+    args, origin = get_args(hint), get_origin(hint)
+    meant: tuple[Any, ...] = args if origin is Literal else tuple(_object_as_any(arg) for arg in args)
+    if all(one is other for one, other in zip(args, meant, strict=True)):
+        return hint
+    generic: Any = Union if origin is types.UnionType else origin
+    return generic[meant]
+
+
 def _raw_plan(hint: Any) -> Callable[[bytes], Any]:
     """From bytes to the value."""
+    hint = _object_as_any(hint)
     if hint is temporalio.common.RawValue or hasattr(hint, _TRANSFER_TYPE):
         return functools.partial(_through_temporalio, hint)
     if _has_pydantic(hint):
@@ -125,6 +138,7 @@ def _taken_as_they_are(hint: Any) -> frozenset[type]:
 
 def _plan(hint: Any) -> Plan:
     """From what `json.loads` gives to the value."""
+    hint = _object_as_any(hint)
     if hint is Any:
         return _identity
     if _has_pydantic(hint):

@@ -10,7 +10,11 @@ import dataclasses
 import io
 import json.encoder
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, cast
 
 import temporalio.common
@@ -21,7 +25,7 @@ from temporalio.converter import AdvancedJSONEncoder
 
 from perdure.model.framing import framed, tag
 
-__all__ = ["encode_value"]
+__all__ = ["encode_value", "path_to_unencodable"]
 
 _slow = temporalio.converter.DataConverter.default.payload_converter
 _TRANSFER_TYPE = "__temporal_transfer_type_converter"  # temporalio's own mark on classes that travel as another type
@@ -61,6 +65,20 @@ def _plain_rare(value: Any, kind: type[Any]) -> Any:
     return value
 
 
+_INSTEAD: tuple[tuple[type, str], ...] = (
+    (Enum, "make it a StrEnum or an IntEnum, or pass its value"),
+    (Decimal, "pass its str, or put it into a pydantic model"),
+    (date, "pass a datetime, or put it into a pydantic model"),
+    (timedelta, "pass its total_seconds(), or put it into a pydantic model"),
+    (PurePath, "pass its str"),
+)
+
+
+def _instead_of(value: Any) -> str:
+    """What to pass in place of a value that has no form in JSON, where that is known."""
+    return next((f" ({remedy})" for kind, remedy in _INSTEAD if isinstance(value, kind)), "")
+
+
 class _Encoder(AdvancedJSONEncoder):
     def default(self, o: Any) -> Any:
         kind: type[Any] = type(o)  # pyright: ignore[reportUnknownVariableType]
@@ -71,7 +89,10 @@ class _Encoder(AdvancedJSONEncoder):
             return dump(mode="json")
         if isinstance(o, io.IOBase):
             raise TypeError("an open file stays in its process; pass its path, or what is in it")
-        return super().default(o)
+        try:
+            return super().default(o)
+        except TypeError as error:
+            raise TypeError(f"{error}{_instead_of(o)}") from None
 
 
 _encoder = _Encoder(separators=(",", ":"), sort_keys=True)
@@ -172,3 +193,34 @@ def encode_value(value: Any) -> bytes:
     if encoder is None:
         encoder = _encoders[kind] = _encoder_of(kind)
     return encoder(value)
+
+
+def path_to_unencodable(value: Any) -> str:
+    """The way to the first part of a value that cannot be encoded, as in `lines[2].colour`; empty when it is the value itself."""
+    try:
+        return (_path_in(value) or "").removeprefix(".")
+    except RecursionError:
+        return ""
+
+
+def _path_in(value: Any) -> str | None:
+    """None when all of it can be encoded."""
+    parts = _parts_of(value)
+    if parts is not None:
+        return next((step + path for step, part in parts if (path := _path_in(part)) is not None), None)
+    try:
+        encode_value(value)
+    except Exception:
+        return ""
+    return None
+
+
+def _parts_of(value: Any) -> Iterable[tuple[str, Any]] | None:
+    parts: Any = value
+    if dataclasses.is_dataclass(value):
+        return [(f".{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in parts.items()]
+    if isinstance(value, list | tuple):
+        return [(f"[{index}]", part) for index, part in enumerate(parts)]
+    return None

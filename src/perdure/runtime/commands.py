@@ -29,6 +29,8 @@ from perdure.model.framing import framed, tag
 SIDE_EFFECT_MARKER = "SideEffect"
 # A value in the text of an error is cut here.
 VALUE_CHARACTERS_MAX = 200
+# 100 years, as which engines record whatever is longer.
+DELAY_NS_MAX = 3_153_600_000 * 1_000_000_000
 PATCH_MARKER = "core_patch"  # Temporal's name for it in every SDK that has the Rust core
 # The commands that there are many of are put together from bytes.
 _SCHEDULE = tag(CommandMessage, "schedule_activity_task_command_attributes")
@@ -146,7 +148,7 @@ class StartTimer(Command):
     def __init__(self, timer_id: str, delay_ns: int, timer: Any) -> None:
         self.dropped = False
         self.timer_id = timer_id
-        self.delay_ns = delay_ns
+        self.delay_ns = min(delay_ns, DELAY_NS_MAX)
         self.timer = timer
         self.activation = 0
 

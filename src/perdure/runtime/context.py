@@ -49,6 +49,11 @@ _FOREIGN: Mapping[str, str] = {
     "uuid": "ctx.uuid4()",
     "log": "ctx.logger",
     "wait_until": "await ctx.wait_condition(lambda: …)",
+    "execute_local_activity": "ctx.execute_activity(…)",
+    "execute_child_workflow": "client.execute_workflow(…) in an activity: WorkflowContext has no child workflows yet",
+    "start_child_workflow": "client.start_workflow(…) in an activity: WorkflowContext has no child workflows yet",
+    "get_external_workflow_handle": "client.get_workflow_handle(id) in an activity",
+    "set_update_handler": "ctx.set_signal_handler(…), and ctx.set_query_handler(…) for the answer: there are no updates yet",
 }
 _DEFINITION: type = ActivityDefinition
 
@@ -175,13 +180,13 @@ class WorkflowContext:
     @overload
     def execute_activity(
         self, activity: Callable[[*Ts], Coroutine[Any, Any, R]], *args: *Ts, **options: Unpack[ActivityOptionsDict]
-    ) -> Coroutine[Any, Any, R]: ...
+    ) -> Coroutine[None, None, R]: ...
     @overload
     def execute_activity(
         self, activity: str, *args: Any, result_type: type[R], **options: Unpack[ActivityOptionsDict]
-    ) -> Coroutine[Any, Any, R]: ...
+    ) -> Coroutine[None, None, R]: ...
     @overload
-    def execute_activity(self, activity: str, *args: Any, **options: Unpack[ActivityOptionsDict]) -> Coroutine[Any, Any, Any]: ...
+    def execute_activity(self, activity: str, *args: Any, **options: Unpack[ActivityOptionsDict]) -> Coroutine[None, None, Any]: ...
     async def execute_activity(self, activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:  # type: ignore[misc]
         """Runs an activity and gives its result. Raises ExecutionFailed, ActivityTimedOut or ActivityCancelled (all ActivityError).
 
@@ -224,8 +229,7 @@ class WorkflowContext:
         name, hint = signal_name(signal), None if isinstance(signal, str) else signal_type(signal)
         if timeout is None:
             return await self._run.signals.take(name, hint)
-        async with asyncio.timeout(to_seconds(timeout, "timeout")):
-            return await self._run.signals.take(name, hint)
+        return await _within(timeout, f"signal {name!r} did not come", lambda: self._run.signals.take(name, hint))
 
     def pending_signals(self, signal: Any) -> int:
         """How many signals of this kind have come and nobody has taken."""
@@ -233,7 +237,7 @@ class WorkflowContext:
 
     def set_signal_handler(self, signal: Any, handler: Callable[..., Any]) -> None:
         """From now on `handler(payload)`, sync or async, gets the signals of this kind; None for those without a handler of their
-        own: it gets `(name, values)`. Signals that came earlier are handed over first.
+        own: it gets `(name, values)`, or `(name, *values)` where it takes `*args`. Signals that came earlier are handed over first.
         """
         self._run.refuse()
         name = None if signal is None else signal_name(signal)
@@ -280,8 +284,7 @@ class WorkflowContext:
         """Waits until `predicate()` is true; it is asked after everything that happens. TimeoutError after `timeout`."""
         if timeout is None:
             return await self._condition(predicate)
-        async with asyncio.timeout(to_seconds(timeout, "timeout")):
-            await self._condition(predicate)
+        await _within(timeout, "the condition did not become true", lambda: self._condition(predicate))
 
     async def _condition(self, predicate: Callable[[], Any]) -> None:
         run = self._run
@@ -347,6 +350,19 @@ class WorkflowContext:
         return f"<WorkflowContext {self.workflow_type} {self.workflow_id}>"
 
 
+async def _within(timeout: Duration, missed: str, wait: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What `wait` gives; TimeoutError, which says what was missed, when it takes longer."""
+    seconds = to_seconds(timeout, "timeout")
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await wait()
+    except TimeoutError:
+        if not scope.expired():
+            raise  # its own
+        raise TimeoutError(f"{missed} within {seconds:g} s") from None
+
+
 def _handler(name: str | None, fn: Callable[..., Any], payload_type: Any) -> Handler:
     if not callable(fn):
         raise UsageError(f"the handler of {name!r} is {fn!r}; give a function")
@@ -354,4 +370,4 @@ def _handler(name: str | None, fn: Callable[..., Any], payload_type: Any) -> Han
     types = definition.arg_types
     if payload_type is not None and types:
         types = [payload_type if types[0] is None else types[0], *types[1:]]
-    return Handler(name, fn, types, definition.is_async, (fn.__doc__ or "").partition("\n")[0])
+    return Handler(name, fn, definition.shape, types, definition.is_async, (fn.__doc__ or "").partition("\n")[0])

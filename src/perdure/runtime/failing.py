@@ -41,11 +41,15 @@ def fails_workflow(error: BaseException, more: tuple[type[BaseException], ...]) 
 
 
 def failure_of_error(error: BaseException, converter: DataConverter) -> Failure:
-    """The failure that the workflow ends with. A group is caused by its first error."""
+    """The failure that the workflow ends with. A group says its first error and is caused by it, and is not tried again when one of
+    its errors is not.
+    """
     failure = converter.to_failure(error)
-    first = _first(error)
+    first, *others = _single(error)
     if first is not error and not failure.HasField("cause"):
         failure.cause.CopyFrom(failure_of_error(first, converter))
+        failure.message += f": {type(first).__name__}: {first}".removesuffix(": ")
+        failure.application_failure_info.non_retryable = any(getattr(each, "non_retryable", False) for each in (first, *others))
     return failure
 
 
@@ -59,8 +63,9 @@ def continue_as_new_in(error: BaseException) -> ContinueAsNew | None:
     return None
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        members: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        error = members[0]
-    return error
+def _single(error: BaseException) -> list[BaseException]:
+    """The errors that are no groups, in order."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    members: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return [each for member in members for each in _single(member)]

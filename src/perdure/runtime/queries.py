@@ -13,7 +13,7 @@ from temporalio.api.query.v1.message_pb2 import WorkflowQuery, WorkflowQueryResu
 from temporalio.api.sdk.v1.workflow_metadata_pb2 import WorkflowInteractionDefinition, WorkflowMetadata
 
 from perdure.model.conversion import DataConverter
-from perdure.model.errors import QueryFailed
+from perdure.model.errors import PerdureError, QueryFailed
 from perdure.runtime.loop import WorkflowTask
 from perdure.runtime.signals import Handler
 
@@ -50,7 +50,7 @@ class QueryRegistry:
             result.result_type = QueryResultType.QUERY_RESULT_TYPE_ANSWERED
         except Exception as error:
             result.result_type = QueryResultType.QUERY_RESULT_TYPE_FAILED
-            result.error_message = str(error) or type(error).__name__
+            result.error_message = str(error) if isinstance(error, PerdureError) else f"{type(error).__name__}: {error}".removesuffix(": ")
             result.failure.CopyFrom(self._converter.to_failure(error))
         return result
 
@@ -61,8 +61,7 @@ class QueryRegistry:
         handler = self._handlers.get(name) or self._handlers.get(None)
         if handler is None:
             raise QueryFailed(self._unknown(name))
-        values = self._converter.decode_args(query.query_args.payloads, () if handler.dynamic else handler.arg_types)
-        arguments = [name, values] if handler.dynamic else values
+        arguments = handler.arguments(name, query.query_args.payloads, self._converter)
         return call(lambda: _finish(name, handler.fn(*arguments)))
 
     def _unknown(self, name: str) -> str:

@@ -127,8 +127,6 @@ class RunState:
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
             self.finish(Complete(self._encode_result(await run(*arguments))))
-        except (Evicted, GeneratorExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
             self.ended_with(error)
 
@@ -141,8 +139,9 @@ class RunState:
 
     def ended_with(self, error: BaseException) -> None:
         """The workflow's own code has raised `error`."""
-        continues = continue_as_new_in(error)
-        if continues is not None:
+        if isinstance(error, Evicted | GeneratorExit | KeyboardInterrupt):
+            raise error  # it did not: this ends its code in this process
+        if (continues := continue_as_new_in(error)) is not None:
             self.finish(ContinueAsNewCommand(continues.attributes))
         elif isinstance(error, asyncio.CancelledError) and self.cancel_requested:
             self.finish(Cancel())
@@ -173,8 +172,7 @@ class RunState:
 
     def cancel(self, reason: str) -> None:
         """Somebody has asked for the run to be cancelled: its code gets CancelledError where it waits."""
-        self.cancel_requested = True
-        self.cancel_reason = reason
+        self.cancel_requested, self.cancel_reason = True, reason
         if self._main is None:
             return
         if self.activation == 1:
@@ -307,26 +305,29 @@ class RunState:
                 registry.set_handler(bound_handler(name, handler, self.instance))
 
     def _dispatch_signal(self, handler: Handler, arguments: list[Any]) -> None:
+        self.handlers_running += 1  # from here on, and not from its first step: who asks in between must hear of it
         if handler.is_async:
             self.loop.start_task(self._run_handler(handler, arguments), self.context.copy())
         else:
             self.loop.call_soon(self._call_handler, handler, arguments, context=self.context.copy())
 
     async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
-        self.handlers_running += 1
         try:
             await handler.fn(*arguments)
-        except (Evicted, GeneratorExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            self.ended_with(error)
-        finally:
-            self.handlers_running -= 1
+            return self._handler_ended(error)
+        self._handler_ended()
 
     def _call_handler(self, handler: Handler, arguments: list[Any]) -> None:
         try:
             handler.fn(*arguments)
-        except Exception as error:
+        except BaseException as error:
+            return self._handler_ended(error)
+        self._handler_ended()
+
+    def _handler_ended(self, error: BaseException | None = None) -> None:
+        self.handlers_running -= 1
+        if error is not None:
             self.ended_with(error)
 
     def _drop_signal(self, name: str, error: Exception) -> None:

@@ -146,36 +146,41 @@ class WorkflowRunner:
         Raises NondeterminismError, or what the workflow's code raised by mistake.
         """
         try:
-            position, end = 0, len(events)
-            while position < end:
-                event = events[position]
-                position += 1
-                kind = event.event_type
-                if kind in _IGNORED:
-                    continue
-                if kind == _STARTED:
-                    follows = events[position].event_type if position < end else 0
-                    if follows == _COMPLETED or (not follows and event.event_id == live_started_id):
-                        self._activate(event, events, position)
-                elif kind == _COMPLETED:
-                    if self._awaits_match:
-                        self._awaits_match = False
-                        after = match_commands(self.run.commands, events, position, event.event_id, self.options.strict)
-                        if isinstance(after, Mismatch):
-                            raise self._parted(after)
-                        position = after
-                elif kind == SIGNALED:
-                    self._signals.append(event)
-                elif kind == _BEGUN:
-                    self._begin(event)
-                elif (apply := APPLY.get(kind)) is not None:
-                    self._window.append((apply, event))
-            if end:
-                self._last_event_id = events[-1].event_id
+            return self._replay(events, live_started_id)
         except NondeterminismError as error:
-            if self._traced is None and not error.line and events and events[0].event_id == 1:
-                self._trace(events, live_started_id)
-            raise
+            if self._traced is not None or error.line or not events or events[0].event_id != 1:
+                raise
+            parted = error
+        self._trace(events, live_started_id)  # raises the same with the line, and not "during handling of" the first
+        raise parted
+
+    def _replay(self, events: Sequence[HistoryEvent], live_started_id: int) -> None:
+        position, end = 0, len(events)
+        while position < end:
+            event = events[position]
+            position += 1
+            kind = event.event_type
+            if kind in _IGNORED:
+                continue
+            if kind == _STARTED:
+                follows = events[position].event_type if position < end else 0
+                if follows == _COMPLETED or (not follows and event.event_id == live_started_id):
+                    self._activate(event, events, position)
+            elif kind == _COMPLETED:
+                if self._awaits_match:
+                    self._awaits_match = False
+                    after = match_commands(self.run.commands, events, position, event.event_id, self.options.strict)
+                    if isinstance(after, Mismatch):
+                        raise self._parted(after)
+                    position = after
+            elif kind == SIGNALED:
+                self._signals.append(event)
+            elif kind == _BEGUN:
+                self._begin(event)
+            elif (apply := APPLY.get(kind)) is not None:
+                self._window.append((apply, event))
+        if end:
+            self._last_event_id = events[-1].event_id
 
     def __repr__(self) -> str:
         return f"<WorkflowRunner {self.definition.name} {self.workflow_id}: at event {self._last_event_id}>"

@@ -14,6 +14,7 @@ from typing import Any
 
 from temporalio.api.common.v1.message_pb2 import Payload
 
+from perdure.model.call_shape import CallShape
 from perdure.model.conversion import DataConverter
 from perdure.model.definitions import HandlerDefinition
 from perdure.model.errors import InvalidInput, UsageError
@@ -21,10 +22,13 @@ from perdure.model.errors import InvalidInput, UsageError
 
 @dataclass(slots=True, frozen=True)
 class Handler:
-    """A function that answers a signal or a query. A dynamic one gets the name first, then the values as they come."""
+    """A function that answers a signal or a query. A dynamic one gets the name first, then the values as they come: as a list, or one
+    after the other where it takes `*args`.
+    """
 
     name: str | None
     fn: Callable[..., Any]
+    shape: CallShape
     arg_types: Sequence[Any]
     is_async: bool
     description: str = ""
@@ -33,13 +37,24 @@ class Handler:
     def dynamic(self) -> bool:
         return self.name is None
 
+    def arguments(self, name: str, payloads: Sequence[Payload], converter: DataConverter) -> list[Any]:
+        """What to call it with. InvalidInput when that many or such values cannot be right."""
+        if self.dynamic:
+            values = converter.decode_args(payloads, ())
+            return [name, *values] if self.shape.variadic else [name, values]
+        try:
+            self.shape.check_count(len(payloads))
+        except UsageError as error:
+            raise InvalidInput(str(error)) from error
+        return converter.decode_args(payloads, self.arg_types, self.shape.arg_names, self.shape.where)
+
 
 def bound_handler(name: str | None, handler: HandlerDefinition, instance: Any) -> Handler:
     """A handler method of a workflow class, bound to its object."""
     if instance is None:
         raise UsageError(f"handler {name!r} belongs to a workflow that is no class")
     fn = handler.fn.__get__(instance)
-    return Handler(name, fn, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])
+    return Handler(name, fn, handler.shape, handler.arg_types, handler.is_async, (handler.fn.__doc__ or "").partition("\n")[0])
 
 
 def _own(payload: Payload) -> Payload:
@@ -119,9 +134,17 @@ class SignalRegistry:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # it came in the same moment as the cancellation: the next one takes it
+            if not future.done() or future.cancelled():
+                self._leave(name, future)
+            else:  # it came in the same moment as the cancellation: the next one takes it
                 self._kept.setdefault(name, collections.deque()).appendleft(future.result())
             raise
+
+    def _leave(self, name: str, future: asyncio.Future[list[Payload]]) -> None:
+        """Nobody waits there any more."""
+        waiters = self._waiters.get(name)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
 
     def _decode(self, name: str, payloads: list[Payload], type_hint: Any) -> tuple[Any] | None:
         if not payloads:
@@ -134,8 +157,8 @@ class SignalRegistry:
 
     def _call(self, handler: Handler, name: str, payloads: list[Payload]) -> None:
         try:
-            values = self._converter.decode_args(payloads, () if handler.dynamic else handler.arg_types)
+            arguments = handler.arguments(name, payloads, self._converter)
         except InvalidInput as error:
             self._drop(name, error)
             return
-        self._dispatch(handler, [name, values] if handler.dynamic else values)
+        self._dispatch(handler, arguments)

@@ -35,6 +35,7 @@ __all__ = [
     "check_engine_url",
     "connect",
     "engine_url",
+    "is_remote",
     "namespace_of",
     "open_to_serve",
 ]
@@ -51,9 +52,13 @@ RETENTION = timedelta(days=36_500)
 class Connection:
     """A service, and the promise to give it back: `close()` ends the engine when nobody else uses it."""
 
-    def __init__(self, url: str, service: WorkflowService, release: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, url: str, service: WorkflowService, release: Callable[[], Awaitable[None]], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.url = url
         self.service = service
+        self.loop = loop
+        """The event loop in which the service can be used; None: in any."""
         self._release = release
         self._closed = False
 
@@ -123,12 +128,23 @@ def engine_url(url: str | None) -> str:
 
 
 def check_engine_url(url: str) -> None:
-    """Raises UnknownEngine or StorageError when `url` cannot name an engine; opens nothing."""
+    """Raises UnknownEngine when `url` cannot name an engine; opens nothing."""
+    if is_remote(url):
+        from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
+
+        target_of(url)
+        options_of(url)
+        return
     key = _key(url)
     if key is not None and key.startswith("sqlite:"):
         from perdure.storage import storage_for_url
 
         storage_for_url(url)
+
+
+def is_remote(url: str) -> bool:
+    """Whether the URL names a server, over gRPC."""
+    return isinstance(url, str) and url.startswith(REMOTE)  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
@@ -140,20 +156,20 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
         EngineUnavailable: no server answers at the address.
     """
     url = engine_url(url)
-    if isinstance(url, str) and url.startswith(REMOTE):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if is_remote(url):
         return await _connect_remote(url)
-    key = _key(url)
+    key, loop = _key(url), asyncio.get_running_loop()
     if key is None:
         alone = await _open(url, clock)
-        return Connection(url, alone.service(), alone.close)
-    shared = _engines.setdefault(asyncio.get_running_loop(), {}).setdefault(key, _Shared())
+        return Connection(url, alone.service(), alone.close, loop)
+    shared = _engines.setdefault(loop, {}).setdefault(key, _Shared())
     async with shared.lock:
         if shared.opened is None or shared.opened.closed:
             shared.opened = await _open(url, clock)
             shared.users = 0
         shared.users += 1
         service = shared.opened.service()
-    return Connection(url, service, lambda: _release(shared))
+    return Connection(url, service, lambda: _release(shared), loop)
 
 
 async def _connect_remote(url: str) -> Connection:
@@ -184,6 +200,8 @@ def _key(url: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise UnknownEngine(f"{url!r} is not a URL; for a SQLite file say {_file_url(url)}, for an engine in memory memory://")
+    if is_remote(url):
+        raise UnknownEngine(f"{url!r} is a server already; what is served stands in a file or in memory: say {DEFAULT_URL}, or memory://")
     if scheme not in SCHEMES:
         meant = f"say {_file_url(url)} for a SQLite file, perdure://HOST:PORT for a server, or memory://"
         raise UnknownEngine(f"there is no engine for {scheme}:// in this release; {meant}")
@@ -221,7 +239,7 @@ async def open_to_serve(
     such an engine before anybody else does.
 
     Raises:
-        UnknownEngine: the URL names no engine.
+        UnknownEngine: the URL names no engine, or a server.
         StorageError: the storage cannot be opened (StorageLocked: somebody has it open and cannot be joined; the message says why).
     """
     _key(url)

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 from google.protobuf.duration_pb2 import Duration as DurationMessage
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import UsageError
+from perdure.model.suggestions import missing_attribute
 
 __all__ = ["ActivityContext", "ActivityInfo", "CancelReason", "activity_context", "current_activity"]
 
@@ -72,6 +73,22 @@ class ActivityInfo:
         if self.schedule_to_close_timeout is not None:
             ends.append(self.scheduled_time + self.schedule_to_close_timeout)
         return min(ends, default=None)
+
+
+# What users of Temporal's SDKs, and of our own workflows, type.
+_FOREIGN: Mapping[str, str] = {
+    "record_heartbeat": "ctx.heartbeat(details)",
+    "heartbeat_details": "ctx.last_heartbeat(type)",
+    "get_heartbeat_details": "ctx.last_heartbeat(type)",
+    "workflow_run_id": "ctx.run_id",
+    "task_token": "ctx.info.task_token",
+    "is_cancel_requested": "ctx.is_cancelled",
+    "cancelled": "ctx.is_cancelled",
+    "is_worker_shutdown": "ctx.is_worker_stopping",
+    "sleep": "await asyncio.sleep(seconds), or time.sleep(seconds) in a plain def",
+    "now": "datetime.now(UTC): an activity may look at the clock",
+    "execute_activity": "the activity's function itself: an activity that others follow belongs into a workflow",
+}
 
 
 class Line(Protocol):
@@ -177,6 +194,12 @@ class ActivityContext:
         reason = self._line.cancel_reason
         if reason is not None:
             raise asyncio.CancelledError(f"The activity is to stop: {reason.value}.")
+
+    if not TYPE_CHECKING:  # type checkers shall complain of a wrong name themselves
+
+        def __getattr__(self, name: str) -> Any:
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise missing_attribute("ActivityContext", name, known, _FOREIGN)
 
 
 current_activity: ContextVar[ActivityContext | None] = ContextVar("perdure_activity", default=None)

@@ -94,7 +94,7 @@ class WorkerConfig:
     default_heartbeat_throttle_interval: Duration = 30.0
     """Between two heartbeats that are sent, for activities without a heartbeat time-out (with one: 0.8 of it)."""
     stall_threshold: Duration = 0.5
-    """The event loop standing still for so long is reported with the stack that blocks it. 0: no watchdog."""
+    """The event loop standing still for so long is reported with the stack that blocks it; for twice as long, surely. 0: no watchdog."""
     replay_after_every_task: bool = False
     """For tests: every workflow task is followed by a replay of the whole history, so that non-determinism shows at once."""
     enable_metrics: bool = False

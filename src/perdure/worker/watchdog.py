@@ -34,6 +34,7 @@ _SECOND_CHANCE_SECONDS = 0.1
 _DEBUGGERS = ("bdb.py", "pdb.py", "pydevd.py")
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OWN_USER_CODE = tuple(os.path.join(_OWN, part) + os.sep for part in ("demo", "bench", "patterns"))
+_RUNS_WORKFLOWS = os.path.join(_OWN, "runtime", "runner.py")
 _LIBRARIES = tuple({os.path.abspath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -49,6 +50,8 @@ class Stall:
     stack: str
     is_users: bool
     """Whether the line is the user's; if not, it is a library's, and the machine may just be overloaded."""
+    in_workflow: bool
+    """Whether workflow code is at work there, rather than an activity or the program around the worker."""
     seconds: float
     """How long it had stood when it was noticed; the log says at the end how long it was in all."""
 
@@ -138,6 +141,11 @@ class Watchdog:
 def _remedy(stall: Stall) -> str:
     if not stall.is_users:
         return "No line of your code is at work there: is the machine overloaded, or the process short of memory?"
+    if stall.in_workflow:
+        return (
+            "Everything in this process waits for that line of a workflow. Move the work into an activity (a plain `def` runs in a\n"
+            "thread, @activity(cpu_bound=True) in a process), and call that from the workflow."
+        )
     return (
         "Everything in this process waits for that line. Write the activity as a plain `def` (it then runs in a thread), as\n"
         "@activity(cpu_bound=True) (in a process), or await an asynchronous call there."
@@ -160,6 +168,7 @@ def _describe(frame: FrameType, below: Sequence[FrameType], seconds: float) -> S
         text=linecache.getline(filename, line).strip() or "(source not available)",
         stack="".join(traceback.format_list(traceback.StackSummary.extract(iter(reversed(frames[:12]))))).rstrip(),
         is_users=users is not None,
+        in_workflow=any(each.f_code.co_filename == _RUNS_WORKFLOWS for each, _ in frames),
         seconds=seconds,
     )
 

@@ -266,7 +266,7 @@ class SharedFile:
                 raise StorageLocked(text) from error
             return text
         except OSError:
-            return f"{self.path} is open in {_named(holder.pid)}, which does not answer: stop it, or use another file."
+            return f"{self.path} is open in {_named(holder.pid)}, which does not answer: {_instead(holder.pid)}, or use another file."
         return ""
 
 
@@ -290,6 +290,11 @@ def _nothing(name: str) -> Any:
 
 def _named(pid: int) -> str:
     return f"this process ({pid})" if pid == os.getpid() else f"process {pid}"
+
+
+def _instead(pid: int) -> str:
+    """What to do about a holder that is deaf: in this process, a client that was left open when its event loop ended."""
+    return "close the client that has it, as `async with WorkflowClient.connect(…)` does" if pid == os.getpid() else "stop it"
 
 
 def _greeting() -> Greeting:
