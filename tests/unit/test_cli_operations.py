@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
-from temporalio.api.enums.v1 import ResetReapplyExcludeType, ScheduleOverlapPolicy, WorkflowIdReusePolicy
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, ScheduleOverlapPolicy, WorkflowIdReusePolicy
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsResponse,
@@ -34,7 +34,18 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.cli.main import run
 from perdure.cli.values import payload_of
-from perdure.model.rpc import unimplemented, workflow_not_ready
+from perdure.model.rpc import (
+    RpcError,
+    already_exists,
+    already_started,
+    deadline_exceeded,
+    invalid_argument,
+    namespace_exists,
+    namespace_not_found,
+    not_found,
+    unimplemented,
+    workflow_not_ready,
+)
 from perdure.service import connect as connecting
 from perdure.service.connect import Connection
 
@@ -330,6 +341,121 @@ def test_a_refusal_keeps_its_words(engine: Noting, capsys: pytest.CaptureFixture
     engine.answers["query_workflow"] = [workflow_not_ready("no workflow task has been completed yet")]
     assert run(["workflow", "query", "-w", "A", "--name", "state"]) != 0
     assert capsys.readouterr().err == "Error: no workflow task has been completed yet\n"
+
+
+RUN = "01a226a5-95d4-7038-afe2-ef883e8efea5"
+EXISTS = (
+    "workflow 'A' exists already; take another id, or say what is to happen with --id-conflict-policy (it runs) "
+    "or --id-reuse-policy (it has ended)"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "rpc", "refusal", "says"),
+    [
+        (
+            "schedule describe -s nightly",
+            "describe_schedule",
+            not_found("schedule not found"),
+            "no schedule has the id 'nightly'; `perdure schedule list` names those that there are",
+        ),
+        (
+            "schedule create -s nightly --type t",
+            "create_schedule",
+            already_exists("schedule exists"),
+            "schedule 'nightly' exists already; take another name, or change it with `perdure schedule update`",
+        ),
+        (
+            "batch describe --job-id b1",
+            "describe_batch_operation",
+            not_found("batch operation 'b1' not found"),
+            "no batch has the id 'b1'; `perdure batch list` names those that there are",
+        ),
+        (
+            "batch terminate --job-id b1",
+            "stop_batch_operation",
+            not_found("batch operation 'b1' has already ended"),
+            "batch 'b1' has already ended; `perdure batch describe --job-id b1` shows how",
+        ),
+        (
+            "namespace describe away",
+            "describe_namespace",
+            namespace_not_found("away"),
+            "there is no namespace 'away'; `perdure namespace list` names those that there are",
+        ),
+        (
+            "namespace create away",
+            "register_namespace",
+            namespace_exists("away"),
+            "namespace 'away' exists already; take another name, or change it with `perdure namespace update`",
+        ),
+        (
+            "workflow describe -w A",
+            "describe_workflow_execution",
+            not_found("workflow not found for workflow_id: A"),
+            "no workflow has the id 'A'; `perdure workflow list` names those that there are",
+        ),
+        (
+            f"workflow describe -w A -r {RUN}",
+            "describe_workflow_execution",
+            not_found("workflow not found for workflow_id: A"),
+            f"workflow 'A' has no run '{RUN}'; `perdure workflow describe -w A` shows the current one",
+        ),
+        (
+            "workflow result -w A",
+            "get_workflow_execution_history",
+            not_found("workflow not found for workflow_id: A"),
+            "no workflow has the id 'A'; `perdure workflow list` names those that there are",
+        ),
+        (
+            "workflow describe -w A -r none",
+            "describe_workflow_execution",
+            invalid_argument("Invalid RunId."),
+            "'none' is not the id of a run; `perdure workflow describe -w A` shows the current one",
+        ),
+        (
+            "workflow start --type t -w A",
+            "start_workflow_execution",
+            already_started("there", start_request_id="r", run_id=RUN),
+            EXISTS,
+        ),
+        (
+            "workflow update -w A --name add",
+            "update_workflow_execution",
+            not_found("workflow update was aborted by closing workflow"),
+            "workflow update was aborted by closing workflow",
+        ),
+        (
+            "workflow query -w A --name state",
+            "query_workflow",
+            deadline_exceeded("workflow A has not taken its workflow task; is a worker running?"),
+            "no answer in time: workflow A has not taken its workflow task; is a worker running?",
+        ),
+        (
+            "workflow list -q x",
+            "list_workflow_executions",
+            invalid_argument("invalid query: malformed"),
+            "invalid query: malformed; write it like \"WorkflowType = 'order' AND ExecutionStatus = 'Running'\"",
+        ),
+    ],
+)
+def test_a_refusal_names_what_was_asked_for_and_what_to_type(
+    engine: Noting, command: str, rpc: str, refusal: RpcError, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.answers[rpc] = [refusal]
+    assert run(command.split()) == 1
+    assert capsys.readouterr().err == f"Error: {says}\n"
+
+
+def test_a_workflow_that_failed_says_so_in_one_line(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    end = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED)
+    failure = end.workflow_execution_failed_event_attributes.failure
+    failure.message = "no money\nleft"
+    failure.application_failure_info.type = "Broke"
+    engine.answers["get_workflow_execution_history"] = [GetWorkflowExecutionHistoryResponse(history=History(events=[end]))]
+    assert run(["workflow", "result", "-w", "A 1"]) == 1
+    said = "Error: workflow 'A 1' failed: Broke: no money left; `perdure workflow show -w 'A 1'` shows where\n"
+    assert capsys.readouterr() == ("", said)
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,17 @@ async def test_what_is_not_there(client: WorkflowClient) -> None:
         assert caught.value.workflow_id == "nobody"
 
 
+async def test_a_run_that_is_not_there_is_not_called_a_workflow_that_is_not_there(client: WorkflowClient) -> None:
+    await client.start_workflow("anything", id="somebody")
+    run_id = "01a226a5-95d4-7038-afe2-ef883e8efea5"
+    handle = client.get_workflow_handle("somebody", run_id=run_id)
+    calls: list[Any] = [handle.describe(), handle.history(), handle.result(), handle.signal("x"), handle.cancel()]
+    for call in calls:
+        with pytest.raises(WorkflowNotFound, match=f"workflow 'somebody' has no run '{run_id}'") as caught:
+            await call
+        assert (caught.value.workflow_id, caught.value.run_id) == ("somebody", run_id)
+
+
 # --- connecting -----------------------------------------------------------------------------------------------------------------
 
 

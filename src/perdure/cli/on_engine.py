@@ -18,6 +18,7 @@ import click
 from perdure.cli.engine_url import engine_url
 from perdure.cli.options import debug_option, engine_option
 from perdure.cli.showing import OUTPUTS
+from perdure.model.errors import ClientError
 from perdure.model.root_error import PerdureError
 from perdure.model.status import StatusCode
 
@@ -48,11 +49,16 @@ class Target:
         return self.output == "json"
 
     async def call(self, name: str, request: Any, workflow_id: str = "") -> Any:
-        """An RPC by its name, tried again as the client does it; raises the client's errors, and NotSupported."""
+        """An RPC by its name, tried again as the client does it; raises the client's errors in words of the command, and NotSupported."""
         method: Callable[[Any], Awaitable[Any]] | None = getattr(self.client.service, name, None)
         if method is None:
             raise NotSupported(_unsupported(name))
-        return await self.client._caller.call(_supported(name, method), request, workflow_id)
+        try:
+            return await self.client._caller.call(_supported(name, method), request, workflow_id)
+        except ClientError as error:
+            from perdure.cli.refusals import Subject, in_words_of_the_command
+
+            raise in_words_of_the_command(error, Subject.of(request)) from error
 
 
 def _supported(name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
