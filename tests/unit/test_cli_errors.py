@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -19,6 +24,7 @@ from perdure.model.errors import ConfigError, EngineUnavailable, StorageLocked, 
         (StorageLocked("Another process has it."), 3),
         (click.Abort(), 130),
         (ZeroDivisionError("oops"), 1),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
         (ExceptionGroup("two tasks", [EngineUnavailable("Nothing answers."), ZeroDivisionError("oops")]), 3),
     ],
 )
@@ -26,6 +32,28 @@ def test_exit_codes(error: Exception, code: int) -> None:
     line, found = cli.explained(error)
     assert found == code
     assert line.strip() and "Traceback" not in line
+
+
+def test_what_the_system_refuses_is_said_in_its_words() -> None:
+    assert cli.explained(OSError(errno.ENOSPC, "No space left on device")) == (
+        "Error: the operating system refused: No space left on device. Mend that first.",
+        1,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["workflow", "--help"], ["workflow", "list", "--engine", "memory://"]])
+def test_a_pipe_that_nobody_reads_is_neither_success_nor_failure(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "perdure.cli", *arguments], stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_character_that_cannot_be_printed_is_written_out() -> None:
+    code = "import sys, click, perdure.cli.main as cli; cli.run = lambda _: click.echo('a\\ud800b') or 0; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"a\\ud800b", b"")
 
 
 def test_no_arguments_is_bad_usage_and_shows_help(capsys: pytest.CaptureFixture[str]) -> None:

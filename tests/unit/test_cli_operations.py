@@ -120,6 +120,20 @@ def test_input_from_a_file_follows_input(engine: Noting, tmp_path: Any) -> None:
     assert [payload.data for payload in engine.requests[0].input.payloads] == [b"1", b'["from file"]']
 
 
+def test_a_table_stands_straight_and_steers_no_terminal(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ["plain", "two\nlines\x1b[2J", "漢字", "e\u0301"]
+    found = [WorkflowExecutionInfo(execution=WorkflowExecution(workflow_id=each), type=WorkflowType(name="t"), status=1) for each in ids]
+    engine.answers["list_workflow_executions"] = [ListWorkflowExecutionsResponse(executions=found)]
+    assert run(["workflow", "list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Status   WorkflowId         Type  StartTime  CloseTime",
+        "Running  plain              t",
+        "Running  two\\nlines\\x1b[2J  t",
+        "Running  漢字               t",
+        "Running  e\u0301                  t",
+    ]
+
+
 def test_list_goes_through_the_pages_up_to_the_limit(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
     def page(*ids: str, token: bytes) -> ListWorkflowExecutionsResponse:
         infos = [

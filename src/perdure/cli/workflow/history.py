@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from perdure.cli.on_engine import Target, on_engine
 from perdure.cli.options import workflow_option
-from perdure.cli.showing import show_json, text_of
+from perdure.cli.showing import in_a_line, show_json, text_of
 from perdure.model.errors import ClientError, WorkflowError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _line(message: HistoryEvent, detailed: bool) -> str:
     from perdure.model.conversion import DataConverter
 
     event = Readable(message, DataConverter.default)
-    text = text_of({name: value for name, value in event.attributes.items() if value not in ("", [], {}, 0)})
+    text = in_a_line({name: value for name, value in event.attributes.items() if value not in ("", [], {}, 0)})
     if not detailed and len(text) > ATTRIBUTES_SHOWN:
         text = text[: ATTRIBUTES_SHOWN - 1] + "…"
     return f"{event.id:>5}  {text_of(event.time)}  {click.style(event.type, bold=True):<35}  {text}"
