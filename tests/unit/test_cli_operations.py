@@ -113,6 +113,22 @@ def test_start_says_what_was_typed(engine: Noting, capsys: pytest.CaptureFixture
     assert "A-17" in capsys.readouterr().out
 
 
+def test_a_file_that_is_not_text_is_bad_usage(engine: Noting, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "input.json"
+    for content, says in ((b'"\xff"', "is not UTF-8: invalid start byte at byte 1."), (b"{", "is not JSON: Expecting property name")):
+        file.write_bytes(content)
+        assert run(["workflow", "start", "--type", "t", "--input-file", str(file)]) == 2
+        assert f"--input-file {file} {says}" in capsys.readouterr().err
+    assert engine.requests == []
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(engine: Noting, tmp_path: Any) -> None:
+    engine.answers["start_workflow_execution"] = [StartWorkflowExecutionResponse(run_id="r1")]
+    (tmp_path / "input.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert run(["workflow", "start", "--type", "t", "--input-file", str(tmp_path / "input.json")]) == 0
+    assert [each.data for each in engine.requests[0].input.payloads] == [b'{"a":1}']
+
+
 def test_input_from_a_file_follows_input(engine: Noting, tmp_path: Any) -> None:
     engine.answers["start_workflow_execution"] = [StartWorkflowExecutionResponse(run_id="r1")]
     (tmp_path / "a.json").write_text('["from file"]')
@@ -477,12 +493,26 @@ def test_a_workflow_that_failed_says_so_in_one_line(engine: Noting, capsys: pyte
     [
         (["workflow", "start", "--type", "t", "-i", "text"], "--input is not JSON"),
         (["workflow", "start", "--type", "t", "--run-timeout", "soon"], "'soon' is not a duration; write it like 90s, 1h30m or 7d."),
+        (["workflow", "start", "--type", "t", "-i", "text"], "A text needs quotes of its own, as in --input '\"text\"'."),
+        (["workflow", "start", "--type", "t", "-i", "NaN"], "--input is not JSON: NaN is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "[-Infinity]"], "--input is not JSON: -Infinity is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "1e999"], "--input is not JSON: 1e999 is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "[" * 100_000], "--input is nested too deeply"),
+        (["workflow", "start", "--type", "t", "-w", "a\udcff"], "a\\xff is not UTF-8"),
+        (["workflow", "start", "--type", "t", "--run-timeout", "9" * 30 + "s"], "is too long; 3652500d is the longest there is."),
+        (["workflow", "start", "--type", "t", "--memo", "x=y"], "as in --memo 'x=\"y\"'."),
         (["workflow", "start", "--type", "t", "--memo", "x"], "--memo is 'x'; write it as NAME=JSON."),
         (["workflow", "start", "--type", "t", "--id-reuse-policy", "Never"], "--id-reuse-policy is 'Never'; choose one of AllowDuplicate,"),
         (["workflow", "show", "-w", "A", "--follow", "--reverse"], "give either --follow or --reverse."),
         (["schedule", "toggle", "-s", "x"], "give either --pause or --unpause."),
         (["schedule", "create", "-s", "x", "--type", "t", "--interval", "soon"], "'soon' is not a duration"),
         (["schedule", "create", "-s", "x", "--type", "t", "--calendar", '{"hours":1}'], "--calendar cannot be understood"),
+        (["schedule", "create", "-s", "x", "--type", "t", "--calendar", "[]"], '--calendar is []; write it like {"hour":"12"}.'),
+        (
+            ["schedule", "create", "-s", "x", "--type", "t", "--interval", "soon"],
+            "Invalid value for '--interval': 'soon' is not a duration",
+        ),
+        (["schedule", "create", "-s", "x", "--type", "t", "--start-time", "0001-01-01T00:00:00+14:00"], "is not a time; write it like"),
         (["schedule", "backfill", "-s", "x", "--start-time", "then", "--end-time", "2030-01-01"], "'then' is not a time"),
         (["namespace", "create", "x", "--data", "y"], "--data is 'y'; write it as KEY=VALUE."),
     ],

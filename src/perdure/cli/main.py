@@ -99,6 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code; errors go to standard error."""
     invocation = Invocation()
     try:
+        _check_letters(arguments)
         result = perdure.main(args=list(arguments), prog_name="perdure", standalone_mode=False, obj=invocation)
     except NobodyReads:
         return NOBODY_READS
@@ -109,6 +110,14 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(harmless(line), err=True)
         return code
     return result if isinstance(result, int) else 0
+
+
+def _check_letters(arguments: Sequence[str]) -> None:
+    """Raises click.UsageError for bytes that are no text (Python passes them on as surrogates, which can be sent nowhere)."""
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+            raise click.UsageError(f"{shown} is not UTF-8; the ids and values that a terminal sends must be.")
 
 
 def explained(error: Exception) -> tuple[str, int]:
