@@ -6,6 +6,7 @@ The engine is one that notes every request and gives the answers that a test lay
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -358,6 +359,55 @@ def test_namespaces(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 # --- what goes wrong
+
+
+@pytest.mark.parametrize("command", ["create", "update", "delete --yes"])
+def test_a_namespace_is_changed_only_by_its_name(engine: Noting, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`perdure namespace delete "$UNSET" --yes` must not delete the default one."""
+    assert run(["namespace", *command.split()]) == 2
+    assert "name the namespace" in capsys.readouterr().err
+    assert run(["namespace", *command.split(), ""]) == 2
+    assert "NAME is empty." in capsys.readouterr().err
+    assert run(["namespace", *command.split(), "--namespace", ""]) == 2
+    assert "--namespace is empty" in capsys.readouterr().err
+    assert engine.requests == []
+    assert run(["namespace", *command.split(), "--namespace", "payments"]) == 0
+    assert engine.requests[-1].namespace == "payments"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "says"),
+    [("y\n", 0, ""), ("n\n", 1, "Error: nothing was done.\n"), ("", 2, "Error: nobody answers; add --yes if that is meant.")],
+)
+def test_a_deletion_is_asked_for(
+    engine: Noting, typed: str, code: int, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert run(["namespace", "delete", "payments"]) == code
+    assert says in capsys.readouterr().err
+    assert len(engine.requests) == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "namespace"),
+    [
+        ("perdure://host:7233", [], "default"),
+        ("perdure://host:7233?namespace=payments", [], "payments"),
+        ("perdure://host:7233?namespace=payments", ["-n", "orders"], "orders"),
+    ],
+)
+def test_the_namespace_is_that_of_the_url_unless_given(engine: Noting, url: str, option: list[str], namespace: str) -> None:
+    engine.answers["count_workflow_executions"] = [CountWorkflowExecutionsResponse()]
+    assert run(["workflow", "count", "--engine", url, *option]) == 0
+    assert engine.requests[-1].namespace == namespace
+
+
+def test_a_retention_of_nothing_is_for_ever(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    described = DescribeNamespaceResponse()
+    described.config.workflow_execution_retention_ttl.SetInParent()
+    engine.answers["describe_namespace"] = [described]
+    assert run(["namespace", "describe", "payments"]) == 0
+    assert "Retention  for ever\n" in capsys.readouterr().out
 
 
 def test_what_an_engine_does_not_have_is_one_clear_sentence(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from perdure.cli.on_engine import Target
+from perdure.cli.options import confirmed
 from perdure.cli.showing import show_json
 
 
@@ -25,7 +26,7 @@ async def start_batch(target: Target, query: str, reason: str, yes: bool, **oper
 
     if not yes:
         counted = await target.call("count_workflow_executions", CountWorkflowExecutionsRequest(namespace=target.namespace, query=query))
-        click.confirm(f"Start a batch over {counted.count} workflows?", abort=True, err=True)
+        confirmed(f"Start a batch over {counted.count} workflows?")
     request = StartBatchOperationRequest(
         namespace=target.namespace,
         visibility_query=query,

@@ -39,6 +39,8 @@ class Target:
     client: WorkflowClient
     namespace: str
     output: str
+    names_namespace: bool = True
+    """Whether somebody named the namespace, here or in the URL; otherwise it is the default one."""
 
     @property
     def identity(self) -> str:
@@ -89,24 +91,28 @@ def on_engine(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Calla
     """Makes a command of a coroutine that takes a `Target` first: with --engine, --namespace, -o and --debug."""
 
     @engine_option
-    @click.option("--namespace", "-n", default="default", envvar=NAMESPACE_VARIABLES, show_default=True, metavar="NAME", help="Where.")
+    @click.option("--namespace", "-n", envvar=NAMESPACE_VARIABLES, metavar="NAME", help="Where. Default: the URL's, else default.")
     @click.option("--output", "-o", type=click.Choice(OUTPUTS), default=OUTPUTS[0], show_default=True, help="How to print the answer.")
     @debug_option
     @functools.wraps(function)
-    def command(engine: str | None, namespace: str, output: str, **options: Any) -> int:
+    def command(engine: str | None, namespace: str | None, output: str, **options: Any) -> int:
         return asyncio.run(_run(function, engine_url(engine), namespace, output, options)) or 0
 
     return command
 
 
-async def _run(function: Callable[..., Any], url: str, namespace: str, output: str, options: dict[str, Any]) -> int | None:
+async def _run(function: Callable[..., Any], url: str, namespace: str | None, output: str, options: dict[str, Any]) -> int | None:
     from perdure.client.client import WorkflowClient
-    from perdure.service.connect import connect
+    from perdure.service.connect import connect, namespace_of
 
+    if namespace == "":
+        raise click.UsageError("--namespace is empty; name one, or leave it out.")
     connection = await connect(url)
     try:
-        client = WorkflowClient(connection.service, namespace=namespace, identity=identity(), connection=connection)
-        result: int | None = await function(Target(client, namespace, output), **options)
+        in_url = namespace_of(url)
+        chosen = namespace or in_url or "default"
+        client = WorkflowClient(connection.service, namespace=chosen, identity=identity(), connection=connection)
+        result: int | None = await function(Target(client, chosen, output, bool(namespace or in_url)), **options)
         return result
     finally:
         await connection.close()

@@ -77,7 +77,7 @@ class WorkflowClient(Starts):
 
         async def open_client() -> WorkflowClient:
             connection = await connect(url, clock=clock)
-            chosen = namespace or namespace_of(url)
+            chosen = namespace or namespace_of(url) or "default"
             try:
                 client = WorkflowClient(
                     connection.service,

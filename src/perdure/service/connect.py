@@ -163,10 +163,10 @@ async def _connect_remote(url: str) -> Connection:
     return Connection(url, cast(WorkflowService, client), client.close)
 
 
-def namespace_of(url: str | None) -> str:
-    """The namespace that a URL names (`?namespace=…`); default if it names none."""
+def namespace_of(url: str | None) -> str | None:
+    """The namespace that a URL names (`?namespace=…`); None if it names none."""
     named = parse_qs(urlsplit(engine_url(url)).query).get("namespace")
-    return named[-1] if named else "default"
+    return named[-1] if named else None
 
 
 async def _release(shared: _Shared) -> None:
