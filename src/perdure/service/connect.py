@@ -224,6 +224,8 @@ async def open_to_serve(
         UnknownEngine: the URL names no engine.
         StorageError: the storage cannot be opened (StorageLocked: somebody has it open and cannot be joined; the message says why).
     """
+    if url.startswith(REMOTE):
+        raise UnknownEngine(f"{url!r} is a server already, and a server serves an engine of its own: say {DEFAULT_URL} or memory://")
     _key(url)
     opened = await _open(url, clock, namespaces, configure, own=clock is not None)
     if opened.engine is not None:
