@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from perdure import WorkflowClient, WorkflowContext, workflow
+from perdure import EngineUnavailable, WorkflowClient, WorkflowContext, workflow
 from perdure.storage import SQLiteStorage
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -61,6 +63,44 @@ async def nobody_serves(tmp: Path) -> None:
     await connect("temporal://127.0.0.1:1")
 
 
+@mistake(
+    "EngineUnavailable",
+    "no server answers at 127.0.0.1:<port>: what listens there does not speak gRPC, or only over TLS. Start one with `perdure server`, "
+    "or look at the address.",
+)
+async def the_port_of_http(tmp: Path) -> None:
+    async with _speaking_http() as port:
+        await _on(port, f"perdure://127.0.0.1:{port}")
+
+
+@mistake(
+    "EngineUnavailable",
+    "no server answers at 127.0.0.1:<port>: it does not speak TLS. Start one with `perdure server`, or look at the address.",
+)
+async def tls_where_there_is_none(tmp: Path) -> None:
+    async with _speaking_http() as port:
+        await _on(port, f"perdure://127.0.0.1:{port}?tls=true")
+
+
+@asynccontextmanager
+async def _speaking_http() -> AsyncGenerator[int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _on(port: int, url: str) -> None:
+    try:
+        await connect(url)
+    except EngineUnavailable as error:
+        raise EngineUnavailable(str(error).replace(f":{port}", ":<port>")) from None
+
+
 @mistake("UnknownEngine", "'localhost:7233' is not a URL; for a SQLite file say sqlite:///perdure.db, for an engine in memory memory://")
 async def host_and_port(tmp: Path) -> None:
     await connect("localhost:7233")
@@ -85,7 +125,7 @@ async def path_only(tmp: Path) -> None:
     await connect("app.db")
 
 
-@mistake("StorageError", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
+@mistake("UnknownEngine", "'sqlite://app.db' names a host: write sqlite:///app.db (three slashes) for a file from here.")
 async def two_slashes(tmp: Path) -> None:
     await connect("sqlite://app.db")
 
@@ -95,13 +135,13 @@ async def sqlite_memory(tmp: Path) -> None:
     await connect("sqlite:///:memory:")
 
 
-@mistake("StorageError", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
+@mistake("UnknownEngine", "'sqlite:///' names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
 async def no_file(tmp: Path) -> None:
     await connect("sqlite:///")
 
 
 @mistake(
-    "StorageError",
+    "UnknownEngine",
     "'sqlite:///<path>/app.db?timeout=3' has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).",
 )
 async def options_in_url(tmp: Path) -> None:

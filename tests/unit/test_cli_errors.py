@@ -11,7 +11,7 @@ import click
 import pytest
 
 from perdure.cli import main as cli
-from perdure.model.errors import ConfigError, EngineUnavailable, StorageLocked, WorkflowFailed
+from perdure.model.errors import ConfigError, EngineUnavailable, SchemaTooNew, StorageCorrupt, StorageLocked, WorkflowFailed
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ from perdure.model.errors import ConfigError, EngineUnavailable, StorageLocked, 
         (click.UsageError("no such thing."), 2),
         (EngineUnavailable("Nothing answers."), 3),
         (StorageLocked("Another process has it."), 3),
+        (SchemaTooNew("A newer one wrote it."), 3),
+        (StorageCorrupt("It is none of ours."), 3),
         (click.Abort(), 130),
         (ZeroDivisionError("oops"), 1),
         (OSError(errno.ENOSPC, "No space left on device"), 1),

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
 from perdure.model.clock import Clock
-from perdure.model.errors import UnknownEngine
+from perdure.model.errors import StorageError, UnknownEngine
 from perdure.model.rpc import RpcError, StatusCode
 from perdure.service.contract import WorkflowService
 
@@ -123,12 +123,8 @@ def engine_url(url: str | None) -> str:
 
 
 def check_engine_url(url: str) -> None:
-    """Raises UnknownEngine or StorageError when `url` cannot name an engine; opens nothing."""
-    key = _key(url)
-    if key is not None and key.startswith("sqlite:"):
-        from perdure.storage import storage_for_url
-
-        storage_for_url(url)
+    """Raises UnknownEngine when `url` cannot name an engine in this process; opens nothing."""
+    _key(url)
 
 
 async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
@@ -196,8 +192,13 @@ def _key(url: str) -> str | None:
 
 
 def _path(url: str) -> str:
-    """The file of a SQLite URL: one name, whichever way it is named."""
-    return os.path.realpath(unquote(urlsplit(url).path.removeprefix("/")))
+    """The file of a SQLite URL: one name, whichever way it is named. UnknownEngine when it names none."""
+    from perdure.storage.urls import sqlite_path
+
+    try:
+        return os.path.realpath(sqlite_path(url))
+    except StorageError as error:
+        raise UnknownEngine(str(error)) from None
 
 
 def _file_url(wrong: str) -> str:
@@ -259,18 +260,15 @@ async def _open(
     *,
     own: bool = False,
 ) -> _Opened:
-    # Imported here, so that a program that never connects does not load the engine.
-    from perdure.storage import MemoryStorage
-
     if url.startswith("memory://"):
-        from perdure.engine import open_engine
+        from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
+        from perdure.storage import MemoryStorage
 
         engine = await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces)
         configure(engine)
         return _InMemory(engine)
     from perdure.service.local.shared_file import SharedFile
 
-    check_engine_url(url)
     file = SharedFile(_path(url), clock, namespaces, configure)
     await file.open(own=own)
     return file
