@@ -72,7 +72,7 @@ class Caller:
         """Tries again with growing pauses while that can help; raises the translated error when it cannot."""
         end = self.clock.now() + int(RETRY_SECONDS * 1e9)
         pause = RETRY_FIRST_SECONDS
-        while error.code in _AGAIN and not self.closed and self.clock.now() < end:
+        while error.code in _AGAIN and not _too_large(error) and not self.closed and self.clock.now() < end:
             await self.clock.sleep_until(self.clock.now() + int(pause * random.uniform(0.5, 1.0) * 1e9))
             pause = min(pause * 2, RETRY_PAUSE_MAX_SECONDS)
             try:
@@ -153,7 +153,14 @@ def _unavailable(error: RpcError, workflow_id: str) -> ClientError:
     return EngineUnavailable(f"the engine does not answer ({_sentence(error)}); try again, and look at its log if that does not help")
 
 
+def _too_large(error: RpcError) -> bool:
+    """gRPC calls it RESOURCE_EXHAUSTED that a message is too large, which the next attempt would not mend."""
+    return error.code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in error.message
+
+
 def _busy(error: RpcError, workflow_id: str) -> ClientError:
+    if _too_large(error):
+        return RequestRefused(f"the request is too large ({error.message}); {_STORE}", rpc_status=error.code)
     return EngineUnavailable(f"the engine is too busy ({_sentence(error)}); try again later, or send less at once")
 
 
