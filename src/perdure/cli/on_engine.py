@@ -107,7 +107,7 @@ async def _run(function: Callable[..., Any], url: str, namespace: str | None, ou
 
     if namespace == "":
         raise click.UsageError("--namespace is empty; name one, or leave it out.")
-    connection = await connect(url)
+    connection = await connect(url, brief=True)
     try:
         in_url = namespace_of(url)
         chosen = namespace or in_url or "default"

@@ -127,8 +127,11 @@ def check_engine_url(url: str) -> None:
     _key(url)
 
 
-async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
+async def connect(url: str | None = None, *, clock: Clock | None = None, brief: bool = False) -> Connection:
     """Opens the engine that `url` names, or joins it when this process has it open already.
+
+    `brief` says that the connection is for a moment, as a command's: a file that another process has open is joined without loading
+    what it takes to own it, which is most of what such a command costs. Who stays longer gets ready for that after all.
 
     Raises:
         UnknownEngine: the URL names no engine.
@@ -145,7 +148,7 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
     shared = _engines.setdefault(asyncio.get_running_loop(), {}).setdefault(key, _Shared())
     async with shared.lock:
         if shared.opened is None or shared.opened.closed:
-            shared.opened = await _open(url, clock)
+            shared.opened = await _open(url, clock, brief=brief)
             shared.users = 0
         shared.users += 1
         service = shared.opened.service()
@@ -259,6 +262,7 @@ async def _open(
     configure: Callable[[Engine], None] = lambda engine: None,
     *,
     own: bool = False,
+    brief: bool = False,
 ) -> _Opened:
     if url.startswith("memory://"):
         from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
@@ -269,6 +273,6 @@ async def _open(
         return _InMemory(engine)
     from perdure.service.local.shared_file import SharedFile
 
-    file = SharedFile(_path(url), clock, namespaces, configure)
+    file = SharedFile(_path(url), clock, namespaces, configure, brief=brief)
     await file.open(own=own)
     return file
