@@ -39,7 +39,7 @@ from perdure import (
     workflow,
 )
 from perdure.service import connect as connecting
-from perdure.service.connect import connect, engine_url
+from perdure.service.connect import check_engine_url, connect, engine_url
 
 
 @dataclass
@@ -357,6 +357,12 @@ def test_the_url_comes_from_the_argument_the_environment_or_the_default(monkeypa
     monkeypatch.setenv("PERDURE_ENGINE", "memory://")
     assert engine_url(None) == "memory://"
     assert engine_url("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_a_url_is_checked_without_a_server_behind_it() -> None:
+    check_engine_url("perdure://nobody.invalid:7233?namespace=orders")
+    with pytest.raises(UnknownEngine, match="is no address of a server"):
+        check_engine_url("perdure://")
 
 
 @pytest.mark.parametrize(

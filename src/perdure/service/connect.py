@@ -123,8 +123,14 @@ def engine_url(url: str | None) -> str:
 
 
 def check_engine_url(url: str) -> None:
-    """Raises UnknownEngine when `url` cannot name an engine in this process; opens nothing."""
-    _key(url)
+    """Raises UnknownEngine when `url` cannot name an engine; opens nothing."""
+    if not url.startswith(REMOTE):
+        _key(url)
+        return
+    from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
+
+    target_of(url)
+    options_of(url)
 
 
 async def connect(url: str | None = None, *, clock: Clock | None = None, brief: bool = False) -> Connection:
