@@ -208,6 +208,7 @@ def test_a_query_makes_it_a_batch(engine: Noting, command: list[str], operation:
 def test_either_a_workflow_or_a_query(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["workflow", "cancel"]) == 2
     assert run(["workflow", "cancel", "-w", "a", "-q", "b"]) == 2
+    assert run(["workflow", "terminate", "-r", "r", "-q", "b", "--yes"]) == 2
     assert engine.requests == []
     assert "give either --workflow-id or --query." in capsys.readouterr().err
 

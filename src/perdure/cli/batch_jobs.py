@@ -11,10 +11,12 @@ from perdure.cli.options import confirmed
 from perdure.cli.showing import show_json
 
 
-def is_batch(workflow_id: str, query: str) -> bool:
+def is_batch(workflow_id: str, run_id: str, query: str) -> bool:
     """Whether a query was given. Raises click.UsageError unless it is either that or a workflow."""
     if bool(workflow_id) == bool(query):
         raise click.UsageError("give either --workflow-id or --query.")
+    if query and run_id:
+        raise click.UsageError("--run-id is for one workflow; put RunId into the --query instead.")
     return bool(query)
 
 
