@@ -63,6 +63,24 @@ def test_no_arguments_is_bad_usage_and_shows_help(capsys: pytest.CaptureFixture[
     assert "Commands:" in capsys.readouterr().err
 
 
+def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["workflw", "list"]) == 2
+    assert capsys.readouterr().err == "Error: No such command 'workflw'. Did you mean 'workflow'? See 'perdure --help'.\n"
+
+
+def test_every_command_is_there_by_its_name() -> None:
+    context = click.Context(cli.perdure)
+    for name in cli.COMMANDS:
+        command = cli.perdure.get_command(context, name)
+        assert command is not None and command.name == name
+
+
+def test_a_command_loads_nothing_of_another() -> None:
+    code = "import sys, perdure.cli.main as cli; cli.run(['workflow', '--help']); print([name for name in sys.modules if 'bench' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[-1] == b"[]"
+
+
 def test_unknown_workload_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["bench", "helo"]) == 2
     output = capsys.readouterr()

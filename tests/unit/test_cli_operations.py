@@ -33,6 +33,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionResponse,
 )
 
+import perdure.client.client  # noqa: F401  # before `connect` is another for a while: it keeps the one that it finds
 from perdure.cli.main import run
 from perdure.cli.values import payload_of
 from perdure.model.rpc import (

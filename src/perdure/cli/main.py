@@ -6,30 +6,25 @@ printed (the pipe was closed, as by `| head`: what was to be done is done).
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, cast
 
 import click
 
-from perdure.cli.batch import batch
-from perdure.cli.bench import bench
-from perdure.cli.demo import demo
-from perdure.cli.namespace import namespace
 from perdure.cli.options import Invocation, debug_option
-from perdure.cli.schedule import schedule
-from perdure.cli.server import server
 from perdure.cli.showing import harmless
-from perdure.cli.task_queue import task_queue
-from perdure.cli.worker import worker
-from perdure.cli.workflow import workflow
 from perdure.model.errors import PerdureError
 
+COMMANDS = ("demo", "server", "worker", "workflow", "schedule", "batch", "task-queue", "namespace", "bench")
+"""Each is a module of its name beside this one."""
 INTERRUPTED = 130
 NOBODY_READS = 141
 """As a shell counts what dies of SIGPIPE."""
@@ -40,7 +35,23 @@ class NobodyReads(Exception):
 
 
 class _Root(click.Group):
-    """Says `NobodyReads` before click can make an exit of its own of it, which looks like a failure."""
+    """Loads a command when it is typed: each stands on other things. Says `NobodyReads` before click makes a failure of it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"perdure.cli.{name}"), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            meant = difflib.get_close_matches(args[0], COMMANDS)
+            raise click.UsageError(f"No such command {args[0]!r}.{f' Did you mean {meant[0]!r}?' if meant else ''}", ctx)
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
         with _noting_a_closed_pipe():
@@ -64,10 +75,6 @@ def _noting_a_closed_pipe() -> Generator[None]:
 @debug_option
 def perdure() -> None:
     """Durable execution for Python."""
-
-
-for command in (demo, server, worker, workflow, schedule, batch, task_queue, namespace, bench):
-    perdure.add_command(command)
 
 
 def main() -> None:
