@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import temporalio.converter
 
-from perdure import WorkflowClient, WorkflowContext, workflow
+from perdure import EngineUnavailable, WorkflowClient, WorkflowContext, workflow
 from perdure.storage import SQLiteStorage
 from perdure.testing import server
 
@@ -70,6 +72,44 @@ async def nobody_serves(tmp: Path) -> None:
 async def server_of_a_server(tmp: Path) -> None:
     async with server("perdure://127.0.0.1:7233"):
         pass
+
+
+@mistake(
+    "EngineUnavailable",
+    "no server answers at 127.0.0.1:<port>: what listens there does not speak gRPC, or only over TLS. Start one with `perdure server`, "
+    "or look at the address.",
+)
+async def the_port_of_http(tmp: Path) -> None:
+    async with _speaking_http() as port:
+        await _on(port, f"perdure://127.0.0.1:{port}")
+
+
+@mistake(
+    "EngineUnavailable",
+    "no server answers at 127.0.0.1:<port>: it does not speak TLS. Start one with `perdure server`, or look at the address.",
+)
+async def tls_where_there_is_none(tmp: Path) -> None:
+    async with _speaking_http() as port:
+        await _on(port, f"perdure://127.0.0.1:{port}?tls=true")
+
+
+@asynccontextmanager
+async def _speaking_http() -> AsyncGenerator[int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _on(port: int, url: str) -> None:
+    try:
+        await connect(url)
+    except EngineUnavailable as error:
+        raise EngineUnavailable(str(error).replace(f":{port}", ":<port>")) from None
 
 
 @mistake("UnknownEngine", "'localhost:7233' is not a URL; for a SQLite file say sqlite:///perdure.db, for an engine in memory memory://")

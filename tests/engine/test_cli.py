@@ -123,7 +123,7 @@ async def test_no_engine_and_no_workflow(url: str, tmp_path: Path) -> None:
     code, _, error = await perdure("nonsense://x", "workflow", "list")
     assert code == 2 and error.count("\n") == 1
     code, _, error = await perdure(url, "workflow", "describe", "-w", "nobody")
-    assert code == 1 and "no workflow has the id 'nobody'" in error
+    assert code == 1 and "no workflow has the id 'nobody'; `perdure workflow list`" in error
     code, _, error = await perdure(url, "workflow", "describe", "-w", "nobody", "-n", "nowhere")
     assert code == 1 and "there is no namespace 'nowhere'" in error
 

@@ -95,6 +95,57 @@ async def test_the_second_joins_the_first_and_gets_its_answers_and_refusals(path
         assert refused.value.detail == NamespaceNotFoundFailure(namespace="nowhere")
 
 
+JOINER = """
+import asyncio, sys
+from perdure.service.connect import connect
+
+async def main():
+    connection = await connect("sqlite:///" + sys.argv[1], brief=True)
+    print(repr(connection.service), "sqlalchemy" in sys.modules, "perdure.engine" in sys.modules)
+    await connection.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_who_joins_briefly_loads_neither_engine_nor_database(path: Path) -> None:
+    """Which is more than half of what `perdure workflow list` costs beside an application."""
+    async with opened(path):
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", JOINER, str(path), stdout=pipe)
+        said, _ = await process.communicate()
+    assert said.decode() == f"<WorkflowService of {path}, joined> False False\n"
+
+
+HEIR = """
+import asyncio, sys
+from perdure.service.local import shared_file
+
+async def main():
+    loaded, load = asyncio.Event(), shared_file._load
+    loop = asyncio.get_running_loop()
+    def noting(path):
+        load(path)
+        loop.call_soon_threadsafe(loaded.set)
+    shared_file._load, shared_file.BRIEF_SECONDS = noting, 0
+    file = shared_file.SharedFile(sys.argv[1], None, brief=True)
+    await file.open()
+    print(file.engine, "sqlalchemy" in sys.modules, "perdure.engine" in sys.modules)
+    await loaded.wait()
+    print(file.engine, "sqlalchemy" in sys.modules, "perdure.engine" in sys.modules)
+    await file.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_brief_joiner_that_stays_gets_ready_to_take_over(path: Path) -> None:
+    async with opened(path):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", HEIR, str(path), stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+    assert said.decode().splitlines() == ["None False False", "None True True"]
+
+
 async def test_files_are_private_and_go_with_the_owner(path: Path) -> None:
     async with opened(path):
         beside = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}

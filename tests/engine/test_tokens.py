@@ -10,6 +10,7 @@ import pytest
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
     RecordActivityTaskHeartbeatRequest,
+    RegisterNamespaceRequest,
     RespondActivityTaskCanceledRequest,
     RespondActivityTaskCompletedRequest,
     RespondActivityTaskFailedRequest,
@@ -29,6 +30,9 @@ from perdure.model.rpc import RpcError, StatusCode
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_a_token_from_another_namespace(rig: Rig, in_memory: bool) -> None:
     service = rig.service
+    other = RegisterNamespaceRequest(namespace="other")
+    other.workflow_execution_retention_period.seconds = 86_400
+    await service.register_namespace(other)
     await rig.start()
     task = await rig.poll()
     await refused(rig, in_memory, service.respond_workflow_task_completed, RespondWorkflowTaskCompletedRequest, task.task_token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -205,6 +206,43 @@ async def test_a_port_that_is_taken() -> None:
         with pytest.raises(ServerStartFailed, match="is taken"):
             async with run_server(port=int(address.rpartition(":")[2])):
                 pass
+
+
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+async def test_the_command_says_of_a_taken_port_one_sentence_and_nothing_else(option: str) -> None:
+    ports = {"--port": "0", "--http-port": "0"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports[option] = str(taken.getsockname()[1])
+        options = [word for pair in ports.items() for word in pair]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "perdure.cli", "server", "--engine", "memory://", *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
+        )
+        said, error = await process.communicate()
+    assert (process.returncode, said) == (1, b"")
+    first, *others = error.decode().splitlines()
+    assert first.startswith("perdure server: ")  # the settings of the interpreter
+    assert len(others) == 1 and others[0].startswith("Error: cannot ") and ports[option] in others[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--namespace", ""], "--namespace is empty"),
+        (["--engine", "perdure://localhost:7233"], "'perdure://localhost:7233' is a server already"),
+    ],
+)
+async def test_what_no_server_can_serve(options: list[str], says: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "perdure.cli", "server", "--port", "0", "--http-port", "0", *options),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, error = await process.communicate()
+    assert process.returncode == 2 and says in error.decode().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

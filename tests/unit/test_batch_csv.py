@@ -114,6 +114,8 @@ def test_an_open_quote_takes_no_good_record_along(tmp_path: Path) -> None:
         (b"PK\x03\x04", "a.csv is a ZIP or Excel file: save it as CSV."),
         (b"a,b\r1,2\r", "a.csv ends its lines with CR alone: convert it (tr '\\r' '\\n')."),
         (b"a,b\n", "a.csv lacks the column email; it has a, b."),
+        (b"a\x1b[2J,b\n", "a.csv lacks the column email; it has 'a\\x1b[2J, b'."),
+        (b"x" * 5_000 + b"\n", f"a.csv lacks the column email; it has {'x' * 200}…."),
         (b"email,b,b\n", "a.csv names the column 'b' more than once."),
         (b'email,"b\n', "a.csv has no readable header: it opens a quote that is never closed."),
     ],

@@ -29,7 +29,15 @@ def test_precedence(option: str | None, environ: dict[str, str], toml: str | Non
     assert engine_url(option, environ=environ, folder=tmp_path) == expected
 
 
-@pytest.mark.parametrize(("toml", "says"), [("engine = 5\n", "engine in"), ("engine = [", "is not TOML")])
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("engine = 5\n", "engine in"),
+        ("engine = [", "is not TOML"),
+        ('engne = "memory://"\n', "has no setting 'engne': did you mean engine?"),
+        ("[colours]\n", "has no setting 'colours': it has engine and worker."),
+    ],
+)
 def test_a_bad_file_is_a_config_error_with_a_remedy(toml: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "perdure.toml").write_text(toml)
     with pytest.raises(ConfigError, match=says) as caught:

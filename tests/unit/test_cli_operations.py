@@ -6,15 +6,16 @@ The engine is one that notes every request and gives the answers that a test lay
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
-from temporalio.api.enums.v1 import ResetReapplyExcludeType, ScheduleOverlapPolicy, WorkflowIdReusePolicy
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, ScheduleOverlapPolicy, WorkflowIdReusePolicy
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsResponse,
@@ -32,9 +33,21 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionResponse,
 )
 
+import perdure.client.client  # noqa: F401  # before `connect` is another for a while: it keeps the one that it finds
 from perdure.cli.main import run
 from perdure.cli.values import payload_of
-from perdure.model.rpc import unimplemented, workflow_not_ready
+from perdure.model.rpc import (
+    RpcError,
+    already_exists,
+    already_started,
+    deadline_exceeded,
+    invalid_argument,
+    namespace_exists,
+    namespace_not_found,
+    not_found,
+    unimplemented,
+    workflow_not_ready,
+)
 from perdure.service import connect as connecting
 from perdure.service.connect import Connection
 
@@ -102,11 +115,41 @@ def test_start_says_what_was_typed(engine: Noting, capsys: pytest.CaptureFixture
     assert "A-17" in capsys.readouterr().out
 
 
+def test_a_file_that_is_not_text_is_bad_usage(engine: Noting, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "input.json"
+    for content, says in ((b'"\xff"', "is not UTF-8: invalid start byte at byte 1."), (b"{", "is not JSON: Expecting property name")):
+        file.write_bytes(content)
+        assert run(["workflow", "start", "--type", "t", "--input-file", str(file)]) == 2
+        assert f"--input-file {file} {says}" in capsys.readouterr().err
+    assert engine.requests == []
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(engine: Noting, tmp_path: Any) -> None:
+    engine.answers["start_workflow_execution"] = [StartWorkflowExecutionResponse(run_id="r1")]
+    (tmp_path / "input.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert run(["workflow", "start", "--type", "t", "--input-file", str(tmp_path / "input.json")]) == 0
+    assert [each.data for each in engine.requests[0].input.payloads] == [b'{"a":1}']
+
+
 def test_input_from_a_file_follows_input(engine: Noting, tmp_path: Any) -> None:
     engine.answers["start_workflow_execution"] = [StartWorkflowExecutionResponse(run_id="r1")]
     (tmp_path / "a.json").write_text('["from file"]')
     assert run(["workflow", "start", "--type", "t", "--input-file", str(tmp_path / "a.json"), "-i", "1", "-o", "json"]) == 0
     assert [payload.data for payload in engine.requests[0].input.payloads] == [b"1", b'["from file"]']
+
+
+def test_a_table_stands_straight_and_steers_no_terminal(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ["plain", "two\nlines\x1b[2J", "漢字", "e\u0301"]
+    found = [WorkflowExecutionInfo(execution=WorkflowExecution(workflow_id=each), type=WorkflowType(name="t"), status=1) for each in ids]
+    engine.answers["list_workflow_executions"] = [ListWorkflowExecutionsResponse(executions=found)]
+    assert run(["workflow", "list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Status   WorkflowId         Type  StartTime  CloseTime",
+        "Running  plain              t",
+        "Running  two\\nlines\\x1b[2J  t",
+        "Running  漢字               t",
+        "Running  e\u0301                  t",
+    ]
 
 
 def test_list_goes_through_the_pages_up_to_the_limit(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,6 +209,7 @@ def test_a_query_makes_it_a_batch(engine: Noting, command: list[str], operation:
 def test_either_a_workflow_or_a_query(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["workflow", "cancel"]) == 2
     assert run(["workflow", "cancel", "-w", "a", "-q", "b"]) == 2
+    assert run(["workflow", "terminate", "-r", "r", "-q", "b", "--yes"]) == 2
     assert engine.requests == []
     assert "give either --workflow-id or --query." in capsys.readouterr().err
 
@@ -319,6 +363,55 @@ def test_namespaces(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
 # --- what goes wrong
 
 
+@pytest.mark.parametrize("command", ["create", "update", "delete --yes"])
+def test_a_namespace_is_changed_only_by_its_name(engine: Noting, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`perdure namespace delete "$UNSET" --yes` must not delete the default one."""
+    assert run(["namespace", *command.split()]) == 2
+    assert "name the namespace" in capsys.readouterr().err
+    assert run(["namespace", *command.split(), ""]) == 2
+    assert "NAME is empty." in capsys.readouterr().err
+    assert run(["namespace", *command.split(), "--namespace", ""]) == 2
+    assert "--namespace is empty" in capsys.readouterr().err
+    assert engine.requests == []
+    assert run(["namespace", *command.split(), "--namespace", "payments"]) == 0
+    assert engine.requests[-1].namespace == "payments"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "says"),
+    [("y\n", 0, ""), ("n\n", 1, "Error: nothing was done.\n"), ("", 2, "Error: nobody answers; add --yes if that is meant.")],
+)
+def test_a_deletion_is_asked_for(
+    engine: Noting, typed: str, code: int, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert run(["namespace", "delete", "payments"]) == code
+    assert says in capsys.readouterr().err
+    assert len(engine.requests) == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "namespace"),
+    [
+        ("perdure://host:7233", [], "default"),
+        ("perdure://host:7233?namespace=payments", [], "payments"),
+        ("perdure://host:7233?namespace=payments", ["-n", "orders"], "orders"),
+    ],
+)
+def test_the_namespace_is_that_of_the_url_unless_given(engine: Noting, url: str, option: list[str], namespace: str) -> None:
+    engine.answers["count_workflow_executions"] = [CountWorkflowExecutionsResponse()]
+    assert run(["workflow", "count", "--engine", url, *option]) == 0
+    assert engine.requests[-1].namespace == namespace
+
+
+def test_a_retention_of_nothing_is_for_ever(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    described = DescribeNamespaceResponse()
+    described.config.workflow_execution_retention_ttl.SetInParent()
+    engine.answers["describe_namespace"] = [described]
+    assert run(["namespace", "describe", "payments"]) == 0
+    assert "Retention  for ever\n" in capsys.readouterr().out
+
+
 def test_what_an_engine_does_not_have_is_one_clear_sentence(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
     engine.answers["list_schedules"] = [unimplemented("unknown method")]
     assert run(["schedule", "list"]) == 1
@@ -332,17 +425,146 @@ def test_a_refusal_keeps_its_words(engine: Noting, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "Error: no workflow task has been completed yet\n"
 
 
+RUN = "01a226a5-95d4-7038-afe2-ef883e8efea5"
+EXISTS = (
+    "workflow 'A' exists already; take another id, or say what is to happen with --id-conflict-policy (it runs) "
+    "or --id-reuse-policy (it has ended)"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "rpc", "refusal", "says"),
+    [
+        (
+            "schedule describe -s nightly",
+            "describe_schedule",
+            not_found("schedule not found"),
+            "no schedule has the id 'nightly'; `perdure schedule list` names those that there are",
+        ),
+        (
+            "schedule create -s nightly --type t",
+            "create_schedule",
+            already_exists("schedule exists"),
+            "schedule 'nightly' exists already; take another name, or change it with `perdure schedule update`",
+        ),
+        (
+            "batch describe --job-id b1",
+            "describe_batch_operation",
+            not_found("batch operation 'b1' not found"),
+            "no batch has the id 'b1'; `perdure batch list` names those that there are",
+        ),
+        (
+            "batch terminate --job-id b1",
+            "stop_batch_operation",
+            not_found("batch operation 'b1' has already ended"),
+            "batch 'b1' has already ended; `perdure batch describe --job-id b1` shows how",
+        ),
+        (
+            "namespace describe away",
+            "describe_namespace",
+            namespace_not_found("away"),
+            "there is no namespace 'away'; `perdure namespace list` names those that there are",
+        ),
+        (
+            "namespace create away",
+            "register_namespace",
+            namespace_exists("away"),
+            "namespace 'away' exists already; take another name, or change it with `perdure namespace update`",
+        ),
+        (
+            "workflow describe -w A",
+            "describe_workflow_execution",
+            not_found("workflow not found for workflow_id: A"),
+            "no workflow has the id 'A'; `perdure workflow list` names those that there are",
+        ),
+        (
+            f"workflow describe -w A -r {RUN}",
+            "describe_workflow_execution",
+            not_found("workflow not found for workflow_id: A"),
+            f"workflow 'A' has no run '{RUN}'; `perdure workflow describe -w A` shows the current one",
+        ),
+        (
+            "workflow result -w A",
+            "get_workflow_execution_history",
+            not_found("workflow not found for workflow_id: A"),
+            "no workflow has the id 'A'; `perdure workflow list` names those that there are",
+        ),
+        (
+            "workflow describe -w A -r none",
+            "describe_workflow_execution",
+            invalid_argument("Invalid RunId."),
+            "'none' is not the id of a run; `perdure workflow describe -w A` shows the current one",
+        ),
+        (
+            "workflow start --type t -w A",
+            "start_workflow_execution",
+            already_started("there", start_request_id="r", run_id=RUN),
+            EXISTS,
+        ),
+        (
+            "workflow update -w A --name add",
+            "update_workflow_execution",
+            not_found("workflow update was aborted by closing workflow"),
+            "workflow update was aborted by closing workflow",
+        ),
+        (
+            "workflow query -w A --name state",
+            "query_workflow",
+            deadline_exceeded("workflow A has not taken its workflow task; is a worker running?"),
+            "no answer in time: workflow A has not taken its workflow task; is a worker running?",
+        ),
+        (
+            "workflow list -q x",
+            "list_workflow_executions",
+            invalid_argument("invalid query: malformed"),
+            "invalid query: malformed; write it like \"WorkflowType = 'order' AND ExecutionStatus = 'Running'\"",
+        ),
+    ],
+)
+def test_a_refusal_names_what_was_asked_for_and_what_to_type(
+    engine: Noting, command: str, rpc: str, refusal: RpcError, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.answers[rpc] = [refusal]
+    assert run(command.split()) == 1
+    assert capsys.readouterr().err == f"Error: {says}\n"
+
+
+def test_a_workflow_that_failed_says_so_in_one_line(engine: Noting, capsys: pytest.CaptureFixture[str]) -> None:
+    end = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED)
+    failure = end.workflow_execution_failed_event_attributes.failure
+    failure.message = "no money\nleft"
+    failure.application_failure_info.type = "Broke"
+    engine.answers["get_workflow_execution_history"] = [GetWorkflowExecutionHistoryResponse(history=History(events=[end]))]
+    assert run(["workflow", "result", "-w", "A 1"]) == 1
+    said = "Error: workflow 'A 1' failed: Broke: no money left; `perdure workflow show -w 'A 1'` shows where\n"
+    assert capsys.readouterr() == ("", said)
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
         (["workflow", "start", "--type", "t", "-i", "text"], "--input is not JSON"),
         (["workflow", "start", "--type", "t", "--run-timeout", "soon"], "'soon' is not a duration; write it like 90s, 1h30m or 7d."),
+        (["workflow", "start", "--type", "t", "-i", "text"], "A text needs quotes of its own, as in --input '\"text\"'."),
+        (["workflow", "start", "--type", "t", "-i", "NaN"], "--input is not JSON: NaN is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "[-Infinity]"], "--input is not JSON: -Infinity is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "1e999"], "--input is not JSON: 1e999 is no number there."),
+        (["workflow", "start", "--type", "t", "-i", "[" * 100_000], "--input is nested too deeply"),
+        (["workflow", "start", "--type", "t", "-w", "a\udcff"], "a\\xff is not UTF-8"),
+        (["workflow", "start", "--type", "t", "--run-timeout", "9" * 30 + "s"], "is too long; 3652500d is the longest there is."),
+        (["workflow", "start", "--type", "t", "--memo", "x=y"], "as in --memo 'x=\"y\"'."),
         (["workflow", "start", "--type", "t", "--memo", "x"], "--memo is 'x'; write it as NAME=JSON."),
         (["workflow", "start", "--type", "t", "--id-reuse-policy", "Never"], "--id-reuse-policy is 'Never'; choose one of AllowDuplicate,"),
         (["workflow", "show", "-w", "A", "--follow", "--reverse"], "give either --follow or --reverse."),
         (["schedule", "toggle", "-s", "x"], "give either --pause or --unpause."),
         (["schedule", "create", "-s", "x", "--type", "t", "--interval", "soon"], "'soon' is not a duration"),
         (["schedule", "create", "-s", "x", "--type", "t", "--calendar", '{"hours":1}'], "--calendar cannot be understood"),
+        (["schedule", "create", "-s", "x", "--type", "t", "--calendar", "[]"], '--calendar is []; write it like {"hour":"12"}.'),
+        (
+            ["schedule", "create", "-s", "x", "--type", "t", "--interval", "soon"],
+            "Invalid value for '--interval': 'soon' is not a duration",
+        ),
+        (["schedule", "create", "-s", "x", "--type", "t", "--start-time", "0001-01-01T00:00:00+14:00"], "is not a time; write it like"),
         (["schedule", "backfill", "-s", "x", "--start-time", "then", "--end-time", "2030-01-01"], "'then' is not a time"),
         (["namespace", "create", "x", "--data", "y"], "--data is 'y'; write it as KEY=VALUE."),
     ],

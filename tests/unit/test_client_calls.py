@@ -197,6 +197,15 @@ async def test_a_busy_workflow_makes_its_senders_wait() -> None:
     assert service.requests[0].request_id == service.requests[1].request_id
 
 
+async def test_what_is_too_large_is_not_sent_again() -> None:
+    clock = SteppingClock()
+    too_large = RpcError(rpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (30000168 vs. 16777216)")
+    client, service = client_of(clock, start_workflow_execution=too_large)
+    with pytest.raises(RequestRefused, match=r"the request is too large .*; store large data elsewhere and pass its key"):
+        await client.start_workflow("w", id="x")
+    assert clock.sleeps == [] and len(service.requests) == 1
+
+
 REFUSALS: list[tuple[RpcError, type[PerdureError], str]] = [
     (rpc.not_found("workflow not found"), WorkflowNotFound, "no workflow has the id 'x'; start it first"),
     (rpc.not_found("workflow execution already completed"), WorkflowClosed, "workflow 'x' has already ended"),

@@ -40,7 +40,7 @@ from perdure import (
     workflow,
 )
 from perdure.service import connect as connecting
-from perdure.service.connect import connect, engine_url
+from perdure.service.connect import check_engine_url, connect, engine_url
 
 
 @dataclass
@@ -294,6 +294,17 @@ async def test_what_is_not_there(client: WorkflowClient) -> None:
         assert caught.value.workflow_id == "nobody"
 
 
+async def test_a_run_that_is_not_there_is_not_called_a_workflow_that_is_not_there(client: WorkflowClient) -> None:
+    await client.start_workflow("anything", id="somebody")
+    run_id = "01a226a5-95d4-7038-afe2-ef883e8efea5"
+    handle = client.get_workflow_handle("somebody", run_id=run_id)
+    calls: list[Any] = [handle.describe(), handle.history(), handle.result(), handle.signal("x"), handle.cancel()]
+    for call in calls:
+        with pytest.raises(WorkflowNotFound, match=f"workflow 'somebody' has no run '{run_id}'") as caught:
+            await call
+        assert (caught.value.workflow_id, caught.value.run_id) == ("somebody", run_id)
+
+
 # --- connecting -----------------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +358,12 @@ def test_the_url_comes_from_the_argument_the_environment_or_the_default(monkeypa
     monkeypatch.setenv("PERDURE_ENGINE", "memory://")
     assert engine_url(None) == "memory://"
     assert engine_url("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_a_url_is_checked_without_a_server_behind_it() -> None:
+    check_engine_url("perdure://nobody.invalid:7233?namespace=orders")
+    with pytest.raises(UnknownEngine, match="is no address of a server"):
+        check_engine_url("perdure://")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -245,6 +247,24 @@ def test_an_older_schema_is_brought_forward_after_a_backup(path: Path, monkeypat
     assert backup.execute("SELECT value FROM meta WHERE name = 'schema'").fetchall() == [(2,)]
     assert backup.execute("SELECT count(*) FROM runs").fetchall() == [(1,)]
     backup.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space"),
+        (errno.EROFS, "the file or its directory is read-only"),
+        (errno.EMFILE, "too many files are open: raise the limit"),
+        (errno.EIO, "the operating system refused"),
+    ],
+)
+def test_what_the_system_refuses_is_not_laid_at_sqlites_door(path: Path, number: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageError, match=rf"runs\.db cannot be opened: {says}"):
+        SQLiteStorage(path).open()
 
 
 def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 import click
 
 from perdure.cli.on_engine import Target
+from perdure.cli.options import confirmed
 from perdure.cli.showing import show_json
 
 
-def is_batch(workflow_id: str, query: str) -> bool:
+def is_batch(workflow_id: str, run_id: str, query: str) -> bool:
     """Whether a query was given. Raises click.UsageError unless it is either that or a workflow."""
     if bool(workflow_id) == bool(query):
         raise click.UsageError("give either --workflow-id or --query.")
+    if query and run_id:
+        raise click.UsageError("--run-id is for one workflow; put RunId into the --query instead.")
     return bool(query)
 
 
@@ -25,7 +28,7 @@ async def start_batch(target: Target, query: str, reason: str, yes: bool, **oper
 
     if not yes:
         counted = await target.call("count_workflow_executions", CountWorkflowExecutionsRequest(namespace=target.namespace, query=query))
-        click.confirm(f"Start a batch over {counted.count} workflows?", abort=True, err=True)
+        confirmed(f"Start a batch over {counted.count} workflows?")
     request = StartBatchOperationRequest(
         namespace=target.namespace,
         visibility_query=query,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from perdure.model.errors import ConfigError
 
 FILE = "perdure.toml"
+SETTINGS = ("engine", "worker")
 
 
 def engine_url(option: str | None, *, environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> str:
@@ -35,7 +37,7 @@ def _engine_in_file(path: Path) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -44,3 +46,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not TOML: {error}. Mend it, or remove it and name the engine with --engine.", field="engine"
         ) from error
+    for name in found:
+        if name not in SETTINGS:
+            meant = difflib.get_close_matches(name, SETTINGS)
+            known = f"did you mean {meant[0]}?" if meant else f"it has {' and '.join(SETTINGS)}."
+            raise ConfigError(f"{path} has no setting {name!r}: {known}", field=name)
+    return found

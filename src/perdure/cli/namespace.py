@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from perdure.cli.on_engine import Target, on_engine
+from perdure.cli.options import confirmed
 from perdure.cli.paging import pages_of
 from perdure.cli.showing import show_facts, show_json, show_table, text_of
 from perdure.cli.values import duration, name_of
@@ -63,7 +64,7 @@ async def describe(target: Target, name: str | None) -> None:
     """Show a namespace."""
     from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
-    found = await target.call("describe_namespace", DescribeNamespaceRequest(namespace=name or target.namespace))
+    found = await target.call("describe_namespace", DescribeNamespaceRequest(namespace=target.namespace if name is None else name))
     if target.as_json:
         show_json(found)
         return
@@ -93,7 +94,7 @@ async def create(
     from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
     request = RegisterNamespaceRequest(
-        namespace=name or target.namespace, description=description or "", owner_email=email or "", data=_pairs(data)
+        namespace=_named(target, name), description=description or "", owner_email=email or "", data=_pairs(data)
     )
     request.workflow_execution_retention_period.FromTimedelta(retention)
     await target.call("register_namespace", request)
@@ -111,7 +112,7 @@ async def update(
     """Change a namespace."""
     from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 
-    request = UpdateNamespaceRequest(namespace=name or target.namespace)
+    request = UpdateNamespaceRequest(namespace=_named(target, name))
     if description is not None or email is not None or data:
         request.update_info.description, request.update_info.owner_email = description or "", email or ""
         request.update_info.data.update(_pairs(data))
@@ -129,11 +130,20 @@ async def delete(target: Target, name: str | None, yes: bool) -> None:
     """Delete a namespace, with everything in it."""
     from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 
-    chosen = name or target.namespace
+    chosen = _named(target, name)
     if not yes:
-        click.confirm(f"Delete namespace {chosen} and every workflow in it?", abort=True, err=True)
+        confirmed(f"Delete namespace {chosen} and every workflow in it?")
     await target.call("delete_namespace", DeleteNamespaceRequest(namespace=chosen))
     _done(target, "Deleted", chosen)
+
+
+def _named(target: Target, name: str | None) -> str:
+    """The namespace to make, change or delete. Raises click.UsageError unless it was named: a default would be the wrong one to hit."""
+    if name is None and target.names_namespace:
+        return target.namespace
+    if not name:
+        raise click.UsageError("name the namespace, as in `perdure namespace describe payments`." if name is None else "NAME is empty.")
+    return name
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -153,8 +163,9 @@ def _state(number: int) -> str:
 
 
 def _retention(found: DescribeNamespaceResponse) -> str:
-    ttl = found.config.workflow_execution_retention_ttl
-    return text_of(ttl.ToTimedelta()) if found.config.HasField("workflow_execution_retention_ttl") else ""
+    if not found.config.HasField("workflow_execution_retention_ttl"):
+        return ""
+    return text_of(found.config.workflow_execution_retention_ttl.ToTimedelta() or "for ever")
 
 
 def _done(target: Target, what: str, name: str) -> None:

@@ -18,6 +18,7 @@ import click
 from perdure.cli.engine_url import engine_url
 from perdure.cli.options import debug_option, engine_option
 from perdure.cli.showing import OUTPUTS
+from perdure.model.errors import ClientError
 from perdure.model.root_error import PerdureError
 from perdure.model.status import StatusCode
 
@@ -38,6 +39,8 @@ class Target:
     client: WorkflowClient
     namespace: str
     output: str
+    names_namespace: bool = True
+    """Whether somebody named the namespace, here or in the URL; otherwise it is the default one."""
 
     @property
     def identity(self) -> str:
@@ -48,11 +51,16 @@ class Target:
         return self.output == "json"
 
     async def call(self, name: str, request: Any, workflow_id: str = "") -> Any:
-        """An RPC by its name, tried again as the client does it; raises the client's errors, and NotSupported."""
+        """An RPC by its name, tried again as the client does it; raises the client's errors in words of the command, and NotSupported."""
         method: Callable[[Any], Awaitable[Any]] | None = getattr(self.client.service, name, None)
         if method is None:
             raise NotSupported(_unsupported(name))
-        return await self.client._caller.call(_supported(name, method), request, workflow_id)
+        try:
+            return await self.client._caller.call(_supported(name, method), request, workflow_id)
+        except ClientError as error:
+            from perdure.cli.refusals import Subject, in_words_of_the_command
+
+            raise in_words_of_the_command(error, Subject.of(request)) from error
 
 
 def _supported(name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
@@ -83,24 +91,28 @@ def on_engine(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Calla
     """Makes a command of a coroutine that takes a `Target` first: with --engine, --namespace, -o and --debug."""
 
     @engine_option
-    @click.option("--namespace", "-n", default="default", envvar=NAMESPACE_VARIABLES, show_default=True, metavar="NAME", help="Where.")
+    @click.option("--namespace", "-n", envvar=NAMESPACE_VARIABLES, metavar="NAME", help="Where. Default: the URL's, else default.")
     @click.option("--output", "-o", type=click.Choice(OUTPUTS), default=OUTPUTS[0], show_default=True, help="How to print the answer.")
     @debug_option
     @functools.wraps(function)
-    def command(engine: str | None, namespace: str, output: str, **options: Any) -> int:
+    def command(engine: str | None, namespace: str | None, output: str, **options: Any) -> int:
         return asyncio.run(_run(function, engine_url(engine), namespace, output, options)) or 0
 
     return command
 
 
-async def _run(function: Callable[..., Any], url: str, namespace: str, output: str, options: dict[str, Any]) -> int | None:
+async def _run(function: Callable[..., Any], url: str, namespace: str | None, output: str, options: dict[str, Any]) -> int | None:
     from perdure.client.client import WorkflowClient
-    from perdure.service.connect import connect
+    from perdure.service.connect import connect, namespace_of
 
-    connection = await connect(url)
+    if namespace == "":
+        raise click.UsageError("--namespace is empty; name one, or leave it out.")
+    connection = await connect(url, brief=True)
     try:
-        client = WorkflowClient(connection.service, namespace=namespace, identity=identity(), connection=connection)
-        result: int | None = await function(Target(client, namespace, output), **options)
+        in_url = namespace_of(url)
+        chosen = namespace or in_url or "default"
+        client = WorkflowClient(connection.service, namespace=chosen, identity=identity(), connection=connection)
+        result: int | None = await function(Target(client, chosen, output, bool(namespace or in_url)), **options)
         return result
     finally:
         await connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,19 @@ def input_options(function: F) -> F:
         help="An argument as JSON in a file; repeatable, after --input.",
     )(function)  # fmt: skip
     return click.option("--input", "-i", "inputs", multiple=True, metavar="JSON", help="An argument; repeat it for several.")(function)
+
+
+def confirmed(question: str) -> None:
+    """Asks. Raises click.UsageError where nobody answers, click.ClickException for a no."""
+    try:
+        yes = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]  # closed before we came
+            raise
+        click.echo(err=True)
+        raise click.UsageError("nobody answers; add --yes if that is meant.") from None
+    if not yes:
+        raise click.ClickException("nothing was done.")
 
 
 def reason_option(function: F) -> F:

@@ -78,6 +78,7 @@ def server(
 
     Any Temporal SDK, the `temporal` command and Temporal's web UI can use it. SIGINT and SIGTERM end it gracefully.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is loaded: what fails there is said in our own words
     if context.invoked_subcommand is not None:
         return
     from perdure.cli.engine_url import engine_url
@@ -153,6 +154,8 @@ def _http_port(given: int | None, port: int) -> int:
 
 
 def _with_default(namespaces: Sequence[str]) -> tuple[str, ...]:
+    if "" in namespaces:
+        raise click.UsageError("--namespace is empty; name one, or leave it out.")
     return tuple(dict.fromkeys(("default", *namespaces)))
 
 
@@ -164,7 +167,6 @@ def _split(text: str, option: str) -> tuple[str, str]:
 
 
 def _serve(serving: Serving) -> None:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails there is said in our own words
     from perdure.worker.interpreter import run, tune
 
     click.echo(f"perdure server: {tune()}", err=True)
@@ -188,13 +190,16 @@ async def _serve_until_stopped(serving: Serving) -> None:
         click.echo("perdure server: dynamic config is in force once this process has the engine; until then the other's is", err=True)
     try:
         await _add_search_attributes(opened.served.frontend(in_process=True), serving)
-        served = Server(opened.served, serving.options)
-        await served.start()
-        web = await _serve_http(serving, opened.served.frontend(in_process=False))
-        with stop_signals(stopped.set):
-            also = f", HTTP on {' and '.join(each.address for each in web)}" if web else ""
-            click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}{joined}; Ctrl-C stops it")
-            await stopped.wait()
+        served, web = Server(opened.served, serving.options), _http_servers(serving, opened.served.frontend(in_process=False))
+        try:
+            await served.start()
+            for each in web:
+                await each.start()
+            with stop_signals(stopped.set):
+                also = f", HTTP on {' and '.join(each.address for each in web)}" if web else ""
+                click.echo(f"perdure server: gRPC on {served.address}{also}, engine {serving.url}{joined}; Ctrl-C stops it")
+                await stopped.wait()
+        finally:
             await asyncio.gather(served.stop(), *(each.stop() for each in web))
     finally:
         await opened.close()
@@ -227,8 +232,8 @@ async def _add_search_attributes(service: WorkflowService, serving: Serving) -> 
             await service.add_search_attributes(request)
 
 
-async def _serve_http(serving: Serving, service: WorkflowService) -> list[HttpServer]:
-    """The gateway, on the host of the gRPC port."""
+def _http_servers(serving: Serving, service: WorkflowService) -> list[HttpServer]:
+    """The gateway, on the host of the gRPC port; not yet started."""
     if not serving.http_ports:
         return []
     from perdure.server.server import is_loopback
@@ -236,7 +241,4 @@ async def _serve_http(serving: Serving, service: WorkflowService) -> list[HttpSe
 
     host = serving.options.host
     gateway = Gateway(service, allowed_hosts=_LOCAL_NAMES | {host} if is_loopback(host) else None)
-    serving_it = [HttpServer(gateway, host, port) for port in serving.http_ports]
-    for each in serving_it:
-        await each.start()
-    return serving_it
+    return [HttpServer(gateway, host, port) for port in serving.http_ports]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 OUTPUTS = ("table", "json")
+_CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""What steers a terminal, or turns the direction of what follows; without tab and newline."""
+_STEERING = re.compile(f"[{_CONTROLS}]")
+_NOT_IN_A_LINE = re.compile(f"[{_CONTROLS}\t\n]")
 
 
 def show_json(value: Any) -> None:
@@ -31,23 +37,44 @@ def _jsonable(value: Any) -> Any:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints rows under a header, each column as wide as it must be: nothing is cut off or wrapped, so that programs can read it too."""
-    cells = [[text_of(cell) for cell in row] for row in rows]
-    widths = [max([len(column), *(len(row[place]) for row in cells)]) for place, column in enumerate(columns)]
+    cells = [[in_a_line(cell) for cell in row] for row in rows]
+    widths = [max([len(column), *(_columns_of(row[place]) for row in cells)]) for place, column in enumerate(columns)]
     for number, row in enumerate([list(columns), *cells]):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        line = "  ".join(cell + " " * (width - _columns_of(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
 
 
 def show_facts(facts: Mapping[str, object]) -> None:
     """Prints name and value, one per line; what is empty is left out."""
-    shown = {name: text_of(value) for name, value in facts.items() if value not in (None, "", [], {}, ())}
+    shown = {name: in_a_line(value) for name, value in facts.items() if value not in (None, "", [], {}, ())}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
 
 
+def harmless(text: str) -> str:
+    """Text from elsewhere, of one line or several, with what would steer the terminal written out: `\\x1b`."""
+    return _STEERING.sub(_written_out, text)
+
+
+def in_a_line(value: object) -> str:
+    """A value in one line of harmless text: a newline in it is written out too."""
+    return _NOT_IN_A_LINE.sub(_written_out, text_of(value))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode("ascii")
+
+
+def _columns_of(text: str) -> int:
+    """How many places of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
+
+
 def text_of(value: object) -> str:
-    """A value in one line."""
+    """A value as text; only a text of several lines has several."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -86,14 +86,14 @@ class Caller:
         """Tries again with growing pauses while that can help; raises the translated error when it cannot."""
         end = self.clock.now() + int(RETRY_SECONDS * 1e9)
         pause = RETRY_FIRST_SECONDS
-        while error.code in _AGAIN and not self.closed and self.clock.now() < end:
+        while error.code in _AGAIN and not _too_large(error) and not self.closed and self.clock.now() < end:
             await self.clock.sleep_until(self.clock.now() + int(pause * random.uniform(0.5, 1.0) * 1e9))
             pause = min(pause * 2, RETRY_PAUSE_MAX_SECONDS)
             try:
                 return await method(request)
             except RpcError as next_error:
                 error = next_error
-        refused = await self.translated(error, workflow_id)
+        refused = await self.translated(error, workflow_id, _run_id_of(request))
         raise refused from refused.__cause__ or error
 
     def check_open(self) -> None:
@@ -112,13 +112,15 @@ class Caller:
             "the client's loop with asyncio.run_coroutine_threadsafe(…, loop)"
         )
 
-    async def translated(self, error: RpcError, workflow_id: str) -> ClientError:
+    async def translated(self, error: RpcError, workflow_id: str, run_id: str = "") -> ClientError:
         """The error that users see for a refusal."""
         detail = error.detail
         if isinstance(detail, NamespaceNotFoundFailure):
             return RequestRefused(f"there is no namespace {self.namespace!r}; connect with namespace='default'", rpc_status=error.code)
         if isinstance(detail, QueryFailedFailure):
             return await self._query_failed(error, detail, workflow_id)
+        if error.code is StatusCode.NOT_FOUND:
+            return _not_found(error, workflow_id, run_id)
         translate = _TRANSLATIONS.get(error.code)
         return translate(error, workflow_id) if translate else RequestRefused(_sentence(error), rpc_status=error.code)
 
@@ -157,9 +159,23 @@ def _sentence(error: RpcError) -> str:
     return _REMEDIES.get(error.message) or error.message or error.code.name
 
 
-def _not_found(error: RpcError, workflow_id: str) -> ClientError:
+def _run_id_of(request: Message) -> str:
+    """Of the run that a request names; empty if it names none."""
+    execution = getattr(request, "workflow_execution", None) or getattr(request, "execution", None)
+    return str(getattr(execution, "run_id", ""))
+
+
+def _not_found(error: RpcError, workflow_id: str, run_id: str) -> ClientError:
     if "completed" in error.message.lower():
-        return WorkflowClosed(f"workflow {workflow_id!r} has already ended; start it again, or read its result", workflow_id=workflow_id)
+        return WorkflowClosed(
+            f"workflow {workflow_id!r} has already ended; start it again, or read its result", workflow_id=workflow_id, run_id=run_id
+        )
+    if run_id:
+        return WorkflowNotFound(
+            f"workflow {workflow_id!r} has no run {run_id!r}; leave the run out to get the current one, or look at both ids again",
+            workflow_id=workflow_id,
+            run_id=run_id,
+        )
     return WorkflowNotFound(f"no workflow has the id {workflow_id!r}; start it first, or look at the id again", workflow_id=workflow_id)
 
 
@@ -177,7 +193,14 @@ def _unavailable(error: RpcError, workflow_id: str) -> ClientError:
     return EngineUnavailable(f"the engine does not answer ({_sentence(error)}); try again, and look at its log if that does not help")
 
 
+def _too_large(error: RpcError) -> bool:
+    """gRPC calls it RESOURCE_EXHAUSTED that a message is too large, which the next attempt would not mend."""
+    return error.code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in error.message
+
+
 def _busy(error: RpcError, workflow_id: str) -> ClientError:
+    if _too_large(error):
+        return RequestRefused(f"the request is too large ({error.message}); {_STORE}", rpc_status=error.code)
     return EngineUnavailable(f"the engine is too busy ({_sentence(error)}); try again later, or send less at once")
 
 
@@ -186,7 +209,6 @@ def _no_answer(error: RpcError, workflow_id: str) -> ClientError:
 
 
 _TRANSLATIONS: dict[StatusCode, Callable[[RpcError, str], ClientError]] = {
-    StatusCode.NOT_FOUND: _not_found,
     StatusCode.ALREADY_EXISTS: _already_exists,
     StatusCode.UNAVAILABLE: _unavailable,
     StatusCode.ABORTED: _unavailable,

@@ -81,7 +81,7 @@ class WorkflowClient(Starts):
         async def open_client() -> WorkflowClient:
             check_not_in_workflow()
             connection = await connect(url, clock=clock)
-            chosen = namespace or namespace_of(url)
+            chosen = namespace or namespace_of(url) or "default"
             try:
                 client = WorkflowClient(
                     connection.service,

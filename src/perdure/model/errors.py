@@ -371,9 +371,9 @@ class StorageLocked(StorageError, code="storage_locked"):
     """Another process has this storage open."""
 
 
-class SchemaTooNew(StorageError, code="schema_too_new", status=StatusCode.FAILED_PRECONDITION):
+class SchemaTooNew(StorageError, code="schema_too_new", status=StatusCode.FAILED_PRECONDITION, exit_code=3):
     """The storage was written by a newer release of perdure."""
 
 
-class StorageCorrupt(StorageError, code="storage_corrupt", status=StatusCode.DATA_LOSS):
+class StorageCorrupt(StorageError, code="storage_corrupt", status=StatusCode.DATA_LOSS, exit_code=3):
     """The storage holds something that perdure did not write, or no longer whole."""

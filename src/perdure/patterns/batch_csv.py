@@ -20,6 +20,8 @@ from typing import BinaryIO, NamedTuple
 RECORD_BYTES_MAX = 131_072
 """The longest record; the csv module's own limit for a field is the same. A longer one is reported, not read."""
 
+COLUMNS_SHOWN = 200
+"""Characters of a header in a message."""
 _BOM = b"\xef\xbb\xbf"
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*')
 """A quoted field up to its closing quote, or to the end. (Possessive quantifiers for the whole line are wrong in Python before 3.11.5.)"""
@@ -138,11 +140,18 @@ def _columns(header: Raw, source: CsvFile, required: Sequence[str]) -> tuple[str
     columns = tuple(name.strip() for name in found.fields)
     missing = [name for name in required if name not in columns]
     if missing:
-        raise ValidationError(f"{source.name} lacks the column {', '.join(missing)}; it has {', '.join(columns)}.")
+        raise ValidationError(f"{source.name} lacks the column {', '.join(missing)}; it has {_shown(columns)}.")
     doubled = sorted({name for name in columns if columns.count(name) > 1})
     if doubled:
         raise ValidationError(f"{source.name} names the column {', '.join(map(repr, doubled))} more than once.")
     return columns
+
+
+def _shown(columns: Sequence[str]) -> str:
+    """Names of columns in one line, even if what stands there are none."""
+    text = ", ".join(columns)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= COLUMNS_SHOWN else f"{text[:COLUMNS_SHOWN]}…"
 
 
 def check_unchanged(source: CsvFile) -> None:

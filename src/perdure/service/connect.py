@@ -129,17 +129,13 @@ def engine_url(url: str | None) -> str:
 
 def check_engine_url(url: str) -> None:
     """Raises UnknownEngine when `url` cannot name an engine; opens nothing."""
-    if is_remote(url):
-        from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
-
-        target_of(url)
-        options_of(url)
+    if not is_remote(url):
+        _key(url)
         return
-    key = _key(url)
-    if key is not None and key.startswith("sqlite:"):
-        from perdure.storage import storage_for_url
+    from perdure.service.grpc_client import options_of, target_of  # here, for it loads the SDK's core
 
-        storage_for_url(url)
+    target_of(url)
+    options_of(url)
 
 
 def is_remote(url: str) -> bool:
@@ -147,8 +143,11 @@ def is_remote(url: str) -> bool:
     return isinstance(url, str) and url.startswith(REMOTE)  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
-async def connect(url: str | None = None, *, clock: Clock | None = None) -> Connection:
+async def connect(url: str | None = None, *, clock: Clock | None = None, brief: bool = False) -> Connection:
     """Opens the engine that `url` names, or joins it when this process has it open already.
+
+    `brief` says that the connection is for a moment, as a command's: a file that another process has open is joined without loading
+    what it takes to own it, which is most of what such a command costs. Who stays longer gets ready for that after all.
 
     Raises:
         UnknownEngine: the URL names no engine.
@@ -165,7 +164,7 @@ async def connect(url: str | None = None, *, clock: Clock | None = None) -> Conn
     shared = _engines.setdefault(loop, {}).setdefault(key, _Shared())
     async with shared.lock:
         if shared.opened is None or shared.opened.closed:
-            shared.opened = await _open(url, clock)
+            shared.opened = await _open(url, clock, brief=brief)
             shared.users = 0
         shared.users += 1
         service = shared.opened.service()
@@ -179,10 +178,10 @@ async def _connect_remote(url: str) -> Connection:
     return Connection(url, cast(WorkflowService, client), client.close)
 
 
-def namespace_of(url: str | None) -> str:
-    """The namespace that a URL names (`?namespace=…`); default if it names none."""
+def namespace_of(url: str | None) -> str | None:
+    """The namespace that a URL names (`?namespace=…`); None if it names none."""
     named = parse_qs(urlsplit(engine_url(url)).query).get("namespace")
-    return named[-1] if named else "default"
+    return named[-1] if named else None
 
 
 async def _release(shared: _Shared) -> None:
@@ -215,7 +214,9 @@ def _key(url: str) -> str | None:
 
 def _path(url: str) -> str:
     """The file of a SQLite URL: one name, whichever way it is named."""
-    return os.path.realpath(unquote(urlsplit(url).path.removeprefix("/")))
+    from perdure.storage.urls import sqlite_path
+
+    return os.path.realpath(sqlite_path(url))
 
 
 def _file_url(wrong: str) -> str:
@@ -274,19 +275,17 @@ async def _open(
     configure: Callable[[Engine], None] = lambda engine: None,
     *,
     own: bool = False,
+    brief: bool = False,
 ) -> _Opened:
-    # Imported here, so that a program that never connects does not load the engine.
-    from perdure.storage import MemoryStorage
-
     if url.startswith("memory://"):
-        from perdure.engine import open_engine
+        from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
+        from perdure.storage import MemoryStorage
 
         engine = await open_engine(MemoryStorage(), clock=clock, namespaces=namespaces)
         configure(engine)
         return _InMemory(engine)
     from perdure.service.local.shared_file import SharedFile
 
-    check_engine_url(url)
-    file = SharedFile(_path(url), clock, namespaces, configure)
+    file = SharedFile(_path(url), clock, namespaces, configure, brief=brief)
     await file.open(own=own)
     return file

@@ -38,7 +38,12 @@ _LOST = frozenset((StatusCode.UNKNOWN, StatusCode.CANCELLED))
 Method = Callable[[Any], Awaitable[Any]]
 
 
-_SYSTEM_MESSAGE = re.compile(r'message: "([^"]+)"')
+_SYSTEM_MESSAGE = re.compile(r'(?:message|dns error[^}]*error): "(?:failed to lookup address information: )?([^"]+)"')
+_SIGNS = {
+    "InvalidContentType": "it does not speak TLS",
+    "h2 protocol error": "what listens there does not speak gRPC, or only over TLS",
+}
+"""What the connection's library shows of an error, in words."""
 
 
 class TemporalGrpcClient:
@@ -133,6 +138,8 @@ def options_of(url: str) -> dict[str, Any]:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What the operating system said, if that can be found in what the connection's library says."""
-    found = _SYSTEM_MESSAGE.search(str(error))
-    return found.group(1).lower() if found else str(error)
+    """What the operating system or the other side said, if that can be found in what the connection's library says."""
+    text = str(error)
+    sign = next((reason for sign, reason in _SIGNS.items() if sign in text), "")
+    found = _SYSTEM_MESSAGE.search(text)
+    return sign or (found.group(1).lower() if found else text)

@@ -4,7 +4,7 @@ Run ids stand as their 16 bytes and begin with the time, so rows of new runs are
 over all runs (what is due, what waits, what a dead process held) is mostly absent from a row, and is indexed only where
 it is present. Tables whose key is most of their row are clustered on it (`WITHOUT ROWID` in SQLite).
 
-A column is added at the end of its table, with a default, and a migration (`perdure.storage.sqlite.schema`).
+A column is added at the end of its table, with a default, a new `SCHEMA_VERSION`, and a migration (`perdure.storage.sqlite.schema`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, or_
 from sqlalchemy.sql.elements import ColumnElement
-
-SCHEMA_VERSION = 2
 
 AnyTable = Table[Any]
 

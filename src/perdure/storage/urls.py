@@ -30,7 +30,12 @@ def _memory(url: str) -> WorkflowStorage:
     return MemoryStorage()
 
 
-def _sqlite(url: str) -> WorkflowStorage:
+def sqlite_path(url: str) -> str:
+    """The file that a `sqlite:///` URL names.
+
+    Raises:
+        UnknownEngine: it names none.
+    """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc:
@@ -39,6 +44,11 @@ def _sqlite(url: str) -> WorkflowStorage:
         raise UnknownEngine(f"{url!r} has options, and a SQLite storage takes none (write %3F for ? and %23 for # in a path).")
     if not path or path.endswith("/"):
         raise UnknownEngine(f"{url!r} names no file: write sqlite:///perdure.db, sqlite:////absolute/path/perdure.db, or memory://.")
+    return path
+
+
+def _sqlite(url: str) -> WorkflowStorage:
+    path = sqlite_path(url)
     from perdure.storage.sqlite import SQLiteStorage  # not at the top: see the package
 
     return SQLiteStorage(path)

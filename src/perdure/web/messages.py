@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl
 
@@ -39,7 +40,7 @@ def message_of(kind: type[Message], body: bytes, query: str, fields: dict[str, s
     descriptor: Any = kind.DESCRIPTOR
     try:
         if body.strip():
-            given: Any = json.loads(body)
+            given: Any = json.loads(body, parse_constant=_not_json, parse_float=_finite)
             if not isinstance(given, dict):
                 raise invalid_argument("the body is not a JSON object")
             json_format.ParseDict(_lengthened(cast(Json, given), descriptor), message)
@@ -49,6 +50,16 @@ def message_of(kind: type[Message], body: bytes, query: str, fields: dict[str, s
     except (ValueError, TypeError, json_format.ParseError, RecursionError) as error:
         raise invalid_argument(f"the request cannot be read as {kind.DESCRIPTOR.name}: {error}") from error
     return message
+
+
+def _not_json(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON; NaN and infinities of protobuf are texts")
+
+
+def _finite(text: str) -> float:
+    """A number that is too large for one must not become Infinity, which a payload could not say in JSON."""
+    number = float(text)
+    return number if math.isfinite(number) else _not_json(text)
 
 
 def json_of(message: Message, pretty: bool = False) -> bytes:

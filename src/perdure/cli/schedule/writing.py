@@ -130,11 +130,15 @@ def _fill_spec(spec: ScheduleSpec, options: Plan) -> None:
             interval.interval.FromTimedelta(duration(every))
             if phase:
                 interval.phase.FromTimedelta(duration(phase))
-        except ValueError as error:
-            raise click.UsageError(f"--interval: {error}") from error
+        except click.BadParameter as error:
+            error.param_hint = "'--interval'"
+            raise
     for text in options["calendars"]:
+        calendar = json_of(text, "--calendar")
+        if not isinstance(calendar, dict):
+            raise click.UsageError(f'--calendar is {text}; write it like {{"hour":"12"}}.')
         try:
-            json_format.ParseDict(json_of(text, "--calendar"), spec.calendar.add())
+            json_format.ParseDict(calendar, spec.calendar.add())  # pyright: ignore[reportUnknownArgumentType]
         except json_format.ParseError as error:
             raise click.UsageError(f"--calendar cannot be understood: {str(error).splitlines()[0]}") from error
     if options["start_time"] is not None:

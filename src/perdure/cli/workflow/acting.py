@@ -38,7 +38,7 @@ async def signal(
 
     from perdure.model.ids import uuid4_text
 
-    if is_batch(workflow_id, query):
+    if is_batch(workflow_id, run_id, query):
         operation = BatchOperationSignal(signal=name, identity=target.identity)
         add_inputs(operation.input, inputs, input_files)
         await start_batch(target, query, reason, yes, signal_operation=operation)
@@ -63,7 +63,7 @@ async def cancel(target: Target, workflow_id: str, run_id: str, query: str, yes:
 
     from perdure.model.ids import uuid4_text
 
-    if is_batch(workflow_id, query):
+    if is_batch(workflow_id, run_id, query):
         await start_batch(target, query, reason, yes, cancellation_operation=BatchOperationCancellation(identity=target.identity))
         return
     request = RequestCancelWorkflowExecutionRequest(
@@ -83,7 +83,7 @@ async def terminate(target: Target, workflow_id: str, run_id: str, query: str, y
     from temporalio.api.batch.v1 import BatchOperationTermination
     from temporalio.api.workflowservice.v1 import TerminateWorkflowExecutionRequest
 
-    if is_batch(workflow_id, query):
+    if is_batch(workflow_id, run_id, query):
         await start_batch(target, query, reason, yes, termination_operation=BatchOperationTermination(identity=target.identity))
         return
     request = TerminateWorkflowExecutionRequest(namespace=target.namespace, reason=reason, identity=target.identity)
@@ -101,7 +101,7 @@ async def delete(target: Target, workflow_id: str, run_id: str, query: str, yes:
     from temporalio.api.batch.v1 import BatchOperationDeletion
     from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
-    if is_batch(workflow_id, query):
+    if is_batch(workflow_id, run_id, query):
         await start_batch(target, query, reason, yes, deletion_operation=BatchOperationDeletion(identity=target.identity))
         return
     request = DeleteWorkflowExecutionRequest(namespace=target.namespace)

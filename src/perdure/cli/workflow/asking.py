@@ -10,7 +10,7 @@ import click
 
 from perdure.cli.on_engine import Target, on_engine
 from perdure.cli.options import input_options, workflow_option
-from perdure.cli.showing import show_json
+from perdure.cli.showing import harmless, in_a_line, show_json
 from perdure.cli.values import add_inputs, enum_of, values_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def update(
         )
         return 0
     if response.outcome.HasField("failure"):
-        click.echo(f"Error: the update failed: {response.outcome.failure.message}", err=True)
+        click.echo(f"Error: the update failed: {in_a_line(response.outcome.failure.message)}", err=True)
         return 1
     _show_values(target, "result", response.outcome.success)
     return 0
@@ -116,7 +116,7 @@ def _show_values(target: Target, name: str, payloads: Payloads) -> None:
     if target.as_json:
         show_json({name: values})
     elif len(values) == 1 and isinstance(values[0], str):
-        click.echo(values[0])
+        click.echo(harmless(values[0]))
     else:
         for value in values:
             show_json(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from google.protobuf import json_format
 
 from perdure.cli.on_engine import Target, on_engine
 from perdure.cli.options import workflow_option
-from perdure.cli.showing import show_json, text_of
-from perdure.model.errors import WorkflowError
+from perdure.cli.showing import in_a_line, show_json, text_of
+from perdure.model.errors import ClientError, WorkflowError
 
 if TYPE_CHECKING:
     from temporalio.api.history.v1 import HistoryEvent
@@ -65,13 +66,29 @@ async def print_result(target: Target, workflow_id: str, run_id: str) -> None:
     handle: Any = target.client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
         value = await handle.result()
+    except ClientError as error:
+        from perdure.cli.refusals import Subject, in_words_of_the_command
+
+        raise in_words_of_the_command(error, Subject("workflow", workflow_id, run_id)) from error
     except WorkflowError as error:
         if target.as_json:
             show_json({"workflowId": workflow_id, "status": error.code, "failure": str(error.__cause__ or error)})
-        if error.__cause__ is not None:
-            raise type(error)(f"{error}: {error.__cause__}") from error
-        raise
+        raise _how_it_ended(error, workflow_id) from error
     show_json({"workflowId": workflow_id, "status": "completed", "result": value} if target.as_json else value)
+
+
+def _how_it_ended(error: WorkflowError, workflow_id: str) -> WorkflowError:
+    """The same error in one line, and where to look further in words of the command."""
+    from perdure.model.errors import WorkflowFailed, WorkflowTimedOut
+
+    if isinstance(error, WorkflowTimedOut):
+        return WorkflowTimedOut(f"workflow {workflow_id!r} timed out; give it a longer --execution-timeout or --run-timeout, or none")
+    if not isinstance(error, WorkflowFailed):
+        return error
+    cause = error.__cause__
+    why = f"{getattr(cause, 'type', None) or type(cause).__name__}: {cause}"
+    where = f"`perdure workflow show -w {shlex.quote(workflow_id)}` shows where"
+    return WorkflowFailed(f"workflow {workflow_id!r} failed: {' '.join(why.split())}; {where}")
 
 
 async def events_of(target: Target, workflow_id: str, run_id: str, follow: bool) -> AsyncIterator[HistoryEvent]:
@@ -109,7 +126,7 @@ def _line(message: HistoryEvent, detailed: bool) -> str:
     from perdure.model.conversion import DataConverter
 
     event = Readable(message, DataConverter.default)
-    text = text_of({name: value for name, value in event.attributes.items() if value not in ("", [], {}, 0)})
+    text = in_a_line({name: value for name, value in event.attributes.items() if value not in ("", [], {}, 0)})
     if not detailed and len(text) > ATTRIBUTES_SHOWN:
         text = text[: ATTRIBUTES_SHOWN - 1] + "…"
     return f"{event.id:>5}  {text_of(event.time)}  {click.style(event.type, bold=True):<35}  {text}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @limit_option
 @on_engine
 async def list_(target: Target, query: str, limit: int | None) -> None:
-    """List workflows, those started last first."""
+    """List workflows: open ones first, the latest start first, then ended ones, the latest end first."""
     from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 
     request = ListWorkflowExecutionsRequest(namespace=target.namespace, query=query)

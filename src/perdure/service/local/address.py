@@ -52,6 +52,11 @@ class Address(NamedTuple):
         secret, _, place = note.partition(" ")
         return cls(secret, place) if place.startswith(("unix:", "tcp:")) else None
 
+    @property
+    def answers_only_for_an_owner(self) -> bool:
+        """Whether nobody else can have the place once the owner has gone: a port may be any program's by then."""
+        return self.place.startswith("unix:")
+
     async def connect(self) -> socket.socket:
         """A connected socket; OSError if nobody listens there."""
         kind, _, where = self.place.partition(":")

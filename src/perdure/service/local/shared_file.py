@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,6 +39,10 @@ PAUSE_SECONDS_MAX = 0.1
 """Between two attempts to own or join, while another process is opening the file or has just died."""
 OPENING_SECONDS_MAX = 30.0
 """How long somebody who opens the file waits for an owner who holds the lock and does not answer."""
+JOIN_AT_ONCE_SECONDS = 1.0
+"""How long an owner gets to answer before the lock is looked at."""
+BRIEF_SECONDS = 0.5
+"""After so long, who meant to be brief gets ready to own the file."""
 CALL_WAIT_SECONDS = 5.0
 """How long a call waits for an owner; then it is UNAVAILABLE. Takeovers take a fraction of a second."""
 
@@ -52,8 +56,10 @@ class SharedFile:
         clock: Clock | None,
         namespaces: Sequence[str] = ("default",),
         configure: Callable[[Engine], None] = lambda engine: None,
+        *,
+        brief: bool = False,
     ) -> None:
-        """`configure` sees the engine before anybody else, once this is the owner."""
+        """`configure` sees the engine before anybody else, once this is the owner. `brief`: see `perdure.service.connect.connect`."""
         self.path = path
         self.engine: Engine | None = None
         """While this is the owner."""
@@ -63,6 +69,7 @@ class SharedFile:
         self._server: LocalServer | None = None
         self._owner: LocalConnection | None = None
         self._configure = configure
+        self._brief = brief
         self._waits: dict[asyncio.Task[Any], bool] = {}
         """Calls that wait at the owner's; whether they have been told to end."""
         self._waits_ended = False
@@ -192,10 +199,11 @@ class SharedFile:
 
     async def _follow(self) -> None:
         """Waits until the owner ends, and finds the next one; until this process owns the file itself."""
-        closing = asyncio.get_running_loop().create_task(self._closing.wait())
+        loop = asyncio.get_running_loop()
+        closing, preparing = loop.create_task(self._closing.wait()), loop.create_task(self._prepare())
         try:
             while (owner := self._owner) is not None:
-                ending = asyncio.get_running_loop().create_task(owner.ended.wait())
+                ending = loop.create_task(owner.ended.wait())
                 await asyncio.wait((ending, closing), return_when=asyncio.FIRST_COMPLETED)
                 ending.cancel()
                 if self._closing.is_set():
@@ -205,13 +213,22 @@ class SharedFile:
                 await self._settle(None)
         finally:
             closing.cancel()
+            preparing.cancel()
+            await asyncio.wait((preparing,))
+
+    async def _prepare(self) -> None:
+        """Loads, beside the loop, what an owner needs: an heir that began with that would keep the others waiting."""
+        if self._brief:
+            await asyncio.sleep(BRIEF_SECONDS)
+            await asyncio.to_thread(_load, self.path)
 
     async def _settle(self, deadline: float | None) -> None:
         """Owns or joins, however long that takes; with a deadline, and for what waiting cannot mend, raises StorageError."""
         pause = FIRST_PAUSE_SECONDS
+        settled = self._brief and await self._join_at_once()
         while not self._closing.is_set():
             try:
-                reason = await self._own_or_join()
+                reason = "" if settled else await self._own_or_join()
             except Exception as error:
                 if deadline is not None:
                     raise
@@ -238,11 +255,23 @@ class SharedFile:
             return await self._join(error)
         return ""
 
-    async def _own(self) -> None:
-        from perdure.engine import open_engine  # here, so that a program that never connects does not load the engine
-        from perdure.storage.sqlite import SQLiteStorage
+    async def _join_at_once(self) -> bool:
+        """Joins if an owner answers where the lock's file says that there is one; whatever else is found there is left to the lock."""
+        from perdure.storage.sqlite import read_holder
 
-        storage = SQLiteStorage(self.path)
+        holder = read_holder(self.path)
+        address = Address.of_note(holder.note) if holder is not None else None
+        if address is None or not address.answers_only_for_an_owner:
+            return False
+        try:
+            async with asyncio.timeout(JOIN_AT_ONCE_SECONDS):
+                self._owner = await join(address, self._greeting)
+        except (NotLetIn, OSError):
+            return False
+        return True
+
+    async def _own(self) -> None:
+        open_engine, storage = _load(self.path)
         storage.announce(OPENING)
         engine = await open_engine(storage, clock=self._clock, namespaces=self._namespaces)
         self._server = _serve(engine, storage, self._greeting)
@@ -268,6 +297,14 @@ class SharedFile:
         except OSError:
             return f"{self.path} is open in {_named(holder.pid)}, which does not answer: {_instead(holder.pid)}, or use another file."
         return ""
+
+
+def _load(path: str) -> tuple[Callable[..., Coroutine[Any, Any, Engine]], SQLiteStorage]:
+    """What opens an engine, and the storage for it, not yet open. Half a second of work, the first time."""
+    from perdure.engine import open_engine
+    from perdure.storage.sqlite import SQLiteStorage
+
+    return open_engine, SQLiteStorage(path)
 
 
 def _serve(engine: Engine, storage: SQLiteStorage, greeting: Greeting) -> LocalServer | None:
@@ -299,6 +336,6 @@ def _instead(pid: int) -> str:
 
 def _greeting() -> Greeting:
     from perdure import __version__
-    from perdure.storage.tables import SCHEMA_VERSION
+    from perdure.storage.schema_version import SCHEMA_VERSION
 
     return Greeting(__version__, SCHEMA_VERSION)

@@ -14,10 +14,11 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from perdure.model.errors import SchemaTooNew, StorageCorrupt, StorageError
 from perdure.storage.dialect import SQLITE
+from perdure.storage.schema_version import SCHEMA_VERSION
 from perdure.storage.sqlite.connections import PAGE_BYTES
 from perdure.storage.sqlite.database import Connection, connect, disconnect
 from perdure.storage.sqlite.files import create_private, sync_directory
-from perdure.storage.tables import SCHEMA_VERSION, metadata
+from perdure.storage.tables import metadata
 
 APPLICATION_ID = 0x70657264
 """`perd`, in the header of the file."""
