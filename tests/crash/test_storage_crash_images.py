@@ -207,7 +207,7 @@ def test_every_yes_survives_through_checkpoints(
     """With a checkpoint every few pages, which moves pages into the file and starts the log again from its beginning."""
     monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 20)
     assert storage._committer is not None
-    storage._committer._checkpoint_at = 20
+    storage._committer._attend_at = 20
     write_runs(storage, record)
     assert any(operation[:2] == ("sync", "runs.db") for operation in record.done[100:])
     for path, promised in every_image(record, tmp_path, 2, per_moment=1, every=9):

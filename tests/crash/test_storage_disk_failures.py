@@ -132,7 +132,7 @@ def test_a_failing_checkpoint_costs_no_answer(
     """The database file cannot be written: commits go on in the log, and are there when it heals."""
     monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 5)
     assert storage._committer is not None
-    storage._committer._checkpoint_at = 5
+    storage._committer._attend_at = 5
     faults.fail("write", ".db", apsw.FullError)
     for number in range(2, 20):
         assert storage.commit([start(number, f"order-{number}")]) == [YES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +116,63 @@ def test_a_commit_at_once_that_cannot_be_done_is_left_to_commit(storage: SQLiteS
     assert storage.commit_at_once([step(1, 7, b"<ahead>")]) == [Committed.CONFLICT]
     stored = storage.load_run(run_id(1))
     assert stored is not None and stored.row.version == 1
+
+
+# --- the file of the log, laid out before it is needed
+
+LAID_OUT_BYTES = 32 + 40 * 4120
+"""For the 40 pages after which the log starts again."""
+
+
+@pytest.fixture
+def early(storage: SQLiteStorage) -> SQLiteStorage:
+    assert storage._committer is not None
+    storage._committer._attend_at = 0
+    return storage
+
+
+def test_a_process_that_goes_on_writing_has_its_log_laid_out(storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "CHECKPOINT_PAGES", 2 * commits.LAID_OUT_AT_PAGES)
+    version = 1
+    while (size := storage.sizes()["wal_bytes"]) < 2 * commits.LAID_OUT_AT_PAGES * 4120:
+        assert size < (commits.LAID_OUT_AT_PAGES + 10) * 4120
+        version += 1
+        assert storage.commit([step(1, version, b"<two>" * 400)]) == [Committed.YES]
+    for further in range(version + 1, version + 5):
+        assert storage.commit([step(1, further, b"<two>" * 400)]) == [Committed.YES]
+    assert storage.sizes()["wal_bytes"] == size  # written over, not added to
+
+
+def test_what_follows_in_the_log_is_nothing_to_who_reads_it_after_a_crash(early: SQLiteStorage, tmp_path: Path) -> None:
+    for version in (2, 3, 4):
+        assert early.commit([step(1, version, b"<two>")]) == [Committed.YES]
+    assert early.sizes()["wal_bytes"] == LAID_OUT_BYTES
+    for suffix in ("", "-wal"):
+        (tmp_path / f"crashed.db{suffix}").write_bytes(Path(early.path + suffix).read_bytes())
+    crashed = SQLiteStorage(tmp_path / "crashed.db")
+    crashed.open()
+    stored = crashed.load_run(run_id(1))
+    assert stored is not None and stored.row.version == 4
+    assert crashed.commit([step(1, 5, b"<two>")]) == [Committed.YES]
+    crashed.close()
+    again = SQLiteStorage(tmp_path / "crashed.db")
+    again.open()
+    stored = again.load_run(run_id(1))
+    assert stored is not None and stored.row.version == 5
+    again.close()
+
+
+def test_a_disk_without_room_for_it_costs_no_commit(early: SQLiteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals: list[int] = []
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        refusals.append(len(data))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    assert early.commit([step(1, 2, b"<two>")]) == [Committed.YES]
+    assert early.commit([step(1, 3, b"<two>")]) == [Committed.YES]
+    assert len(refusals) == 1  # and it is not tried with each commit
+    assert early.sizes()["wal_bytes"] < LAID_OUT_BYTES
+    stored = early.load_run(run_id(1))
+    assert stored is not None and stored.row.version == 3

@@ -7,7 +7,7 @@ it fails too is the answer UNKNOWN, and then nothing else is written until settl
 The log is checkpointed between groups, by this connection alone: when `CHECKPOINT_PAGES` have been written to it, as far
 as that goes without waiting for readers (a passive checkpoint); should a reader hold it up until the log is larger than
 `LOG_PAGES_MAX`, waiting for the readers, which are short, and cutting it off. A checkpoint that fails costs no answer:
-what was committed stands in the log.
+what was committed stands in the log. Its file is laid out (`log_file`) as soon as `LAID_OUT_AT_PAGES` have been written.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from perdure.storage.contract import Committed, Transaction
 from perdure.storage.group import Standing, Tangled, judge
 from perdure.storage.sqlite.database import BUSY_MS, Connection, FileWatch, array
 from perdure.storage.sqlite.errors import BadValue, translated
+from perdure.storage.sqlite.log_file import lay_out_log
 from perdure.storage.sqlite.reads import queries
 from perdure.storage.sqlite.writes import GroupWriter, WritesConflict, rows_of, set_meta_text
 
@@ -28,6 +29,9 @@ _log = logging.getLogger("perdure.storage")
 
 CHECKPOINT_PAGES = 2_000
 """8 MB. More of them let pages that are rewritten often be copied less often, and make the pause longer (20 ms here)."""
+
+LAID_OUT_AT_PAGES = 100
+"""A command that does one thing writes fewer, and is not worth the 8 MB of zeros; a process that goes on writes so many in a moment."""
 
 LOG_PAGES_MAX = 16_000
 """64 MB. Beyond this a checkpoint waits for readers, for `LOG_WAIT_MS`, and then tries again `CHECKPOINT_PAGES` later."""
@@ -44,7 +48,9 @@ class Committer:
         self._writer = GroupWriter(connection)
         self._watch = FileWatch(connection)
         self._unsettled = False
-        self._checkpoint_at = CHECKPOINT_PAGES
+        self._laid_out = False
+        self._attend_at = min(LAID_OUT_AT_PAGES, CHECKPOINT_PAGES)
+        """So many pages after the last whole checkpoint there is something to do for the log."""
 
     def commit(self, group: Sequence[Transaction]) -> list[Committed]:
         """As `WorkflowStorage.commit`."""
@@ -56,12 +62,13 @@ class Committer:
             return self._commit_one_by_one(group, error)
         except apsw.Error as error:
             return [self._outcome(error)] * len(group)
-        self._checkpoint_if_large()
+        if self._unchecked_pages() >= self._attend_at:
+            self._attend_to_log()
         return answers
 
     def commit_at_once(self, group: Sequence[Transaction]) -> list[Committed] | None:
-        """As `WorkflowStorage.commit_at_once`: no checkpoint, no waiting for another program's lock, nothing that has to be sorted out."""
-        if self._unsettled or self._unchecked_pages() >= self._checkpoint_at or self._watch.has_moved():
+        """As `WorkflowStorage.commit_at_once`: no care of the log, no waiting for another program's lock, nothing to be sorted out."""
+        if self._unsettled or self._unchecked_pages() >= self._attend_at or self._watch.has_moved():
             return None
         self._connection.set_busy_timeout(0)
         try:
@@ -151,10 +158,14 @@ class Committer:
         except apsw.Error as error:
             _log.warning("the log of %s is left beside it: %s", self._path, translated(error, self._path, "written"))
 
-    def _checkpoint_if_large(self) -> None:
-        pages = self._unchecked_pages()
-        if pages < self._checkpoint_at:
-            return
+    def _attend_to_log(self) -> None:
+        if not self._laid_out:
+            lay_out_log(self._path, CHECKPOINT_PAGES)
+            self._laid_out, self._attend_at = True, CHECKPOINT_PAGES
+        if (pages := self._unchecked_pages()) >= self._attend_at:
+            self._checkpoint(pages)
+
+    def _checkpoint(self, pages: int) -> None:
         try:
             logged, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if copied < logged and logged > LOG_PAGES_MAX:
@@ -164,9 +175,9 @@ class Committer:
             _log.warning("the log of %s cannot be checkpointed: %s", self._path, translated(error, self._path, "written"))
         if copied >= logged:
             self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)
-            self._checkpoint_at = CHECKPOINT_PAGES
+            self._attend_at = CHECKPOINT_PAGES
         else:
-            self._checkpoint_at = pages + CHECKPOINT_PAGES
+            self._attend_at = pages + CHECKPOINT_PAGES
 
     def _unchecked_pages(self) -> int:
         """Written to the log since it was last copied into the file whole."""
