@@ -120,11 +120,23 @@ async def temporal_workflow_execution_timeout(client: Client) -> None:
 @mistake(
     "RequestRefused",
     "Namespace default has no mapping defined for search attribute Customer; add it to the namespace first: "
-    "perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create",
+    'await client.add_search_attributes(SearchAttributeKey.for_keyword("NAME")), or '
+    "perdure operator search-attribute create --name NAME --type Keyword",
 )
 async def search_attribute_that_is_not_there(client: Client) -> None:
     customer = SearchAttributePair(SearchAttributeKey.for_keyword("Customer"), "c-1")
     await client.start_workflow(ship, "a", id="1", search_attributes=[customer])
+
+
+@mistake("UsageError", "'Customer' is no search attribute; give SearchAttributeKey.for_keyword(\"customer\"), or for_int, for_text …")
+async def search_attribute_by_its_name(client: Client) -> None:
+    await client.add_search_attributes("Customer")
+
+
+@mistake("RequestRefused", "Search attribute Customer already exists and has different type Keyword.")
+async def search_attribute_of_two_types(client: Client) -> None:
+    await client.add_search_attributes(SearchAttributeKey.for_keyword("Customer"))
+    await client.add_search_attributes(SearchAttributeKey.for_int("Customer"))
 
 
 OTHER_LOOP = (

@@ -96,6 +96,28 @@ async def test_execute_prints_the_result_and_says_how_it_failed(url: str) -> Non
     assert (code, out) == (1, "") and "no money" in error.splitlines()[-1]
 
 
+async def test_workflows_are_found_by_attributes_that_were_added(url: str) -> None:
+    create = ("operator", "search-attribute", "create")
+    pairs = ("--name", "Customer", "--type", "keyword", "--name", "Tags", "--type", "KeywordList")
+    assert await perdure(url, *create, *pairs) == (0, "Created Customer, Tags\n", "")
+    code, out, _ = await perdure(url, "operator", "search-attribute", "list")
+    assert code == 0 and re.search(r"^Customer +Keyword +this namespace$", out, re.M) and re.search(r"^Tags +KeywordList +this", out, re.M)
+    assert re.search(r"^ExecutionStatus +Keyword +every namespace$", out, re.M)
+    attributes = ("--search-attribute", 'Customer="c-1"', "--search-attribute", 'Tags=["a","b"]')
+    assert (await perdure(url, "workflow", "start", "--type", "Basket", "-w", "b1", "-i", '"x"', *attributes))[0] == 0
+    code, out, _ = await perdure(url, "workflow", "list", "--query", "Customer = 'c-1' AND Tags = 'b'", "-o", "json")
+    assert [each["execution"]["workflowId"] for each in json.loads(out)] == ["b1"]
+    code, _, error = await perdure(url, *create, "--name", "Customer", "--type", "Int")
+    assert code == 1 and "has different type Keyword" in error
+    code, _, error = await perdure(url, *create, "--name", "Amount", "--type", "Money")
+    assert code == 2 and "is of type 'Money'; the types are Text, Keyword, Int" in error
+    assert (await perdure(url, *create, "--name", "Amount"))[0] == 2
+    code, _, error = await perdure(url, "operator", "search-attribute", "remove", "--name", "Tags")
+    assert code == 2 and "add --yes" in error
+    assert (await perdure(url, "operator", "search-attribute", "remove", "--name", "Tags", "--yes"))[0] == 0
+    assert (await perdure(url, "workflow", "list", "--query", "Tags = 'b'"))[0] == 1
+
+
 async def test_ends_of_all_kinds(url: str) -> None:
     for number in (1, 2):
         await perdure(url, "workflow", "start", "--type", "Basket", "-w", f"b{number}", "-i", '"x"')

@@ -20,6 +20,8 @@ from perdure import (
     Query,
     QueryFailed,
     RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
     Signal,
     UnknownEngine,
     WorkflowAlreadyStarted,
@@ -228,6 +230,16 @@ async def test_cancelling(client: WorkflowClient) -> None:
     with pytest.raises(WorkflowCancelled, match="workflow 'X' was cancelled"):
         await handle.result()
     assert (await handle.describe()).status is WorkflowStatus.CANCELED
+
+
+async def test_search_attributes_are_added_by_who_needs_them(client: WorkflowClient) -> None:
+    customer, tags = SearchAttributeKey.for_keyword("customer"), SearchAttributeKey.for_keyword_list("tags")
+    await client.add_search_attributes()
+    await client.add_search_attributes(customer)
+    await client.add_search_attributes(customer, tags)  # a program says it each time it starts
+    values = [SearchAttributePair(customer, "ann"), SearchAttributePair(tags, ["new", "big"])]
+    handle = await client.start_workflow(fulfil, Order("S"), id="S", search_attributes=values)
+    assert (await handle.describe()).search_attributes == {"customer": "ann", "tags": ["new", "big"]}
 
 
 async def test_describe_and_history(client: WorkflowClient) -> None:

@@ -23,7 +23,7 @@ from perdure.cli.options import Invocation, debug_option
 from perdure.cli.showing import harmless
 from perdure.model.errors import PerdureError
 
-COMMANDS = ("demo", "server", "worker", "workflow", "schedule", "batch", "task-queue", "namespace", "bench")
+COMMANDS = ("demo", "server", "worker", "workflow", "schedule", "batch", "task-queue", "namespace", "operator", "bench")
 """Each is a module of its name beside this one."""
 INTERRUPTED = 130
 NOBODY_READS = 141

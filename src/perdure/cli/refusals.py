@@ -46,7 +46,7 @@ def in_words_of_the_command(error: ClientError, subject: Subject) -> ClientError
         return RequestRefused(f"there is no namespace {name!r}; `perdure namespace list` names those that there are", rpc_status=cause.code)
     if isinstance(error, WorkflowNotFound) and not isinstance(error, WorkflowClosed):
         return WorkflowNotFound(_not_found(cause, subject))
-    if isinstance(error, WorkflowAlreadyStarted):
+    if cause.code is StatusCode.ALREADY_EXISTS and subject.name:
         return WorkflowAlreadyStarted(_exists(subject))
     if cause.code is StatusCode.DEADLINE_EXCEEDED and isinstance(error, EngineUnavailable):
         # The engine is there; nobody has answered through it.

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from perdure.cli.operator import type_number
 from perdure.cli.options import debug_option, engine_option
 
 if TYPE_CHECKING:
@@ -218,18 +218,13 @@ async def _open(serving: Serving, clock: SkippingClock | None, configure: Callab
 
 
 async def _add_search_attributes(service: WorkflowService, serving: Serving) -> None:
-    from temporalio.api.enums.v1 import IndexedValueType
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 
-    for name, kind in serving.search_attributes:
-        word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).upper()
-        if f"INDEXED_VALUE_TYPE_{word}" not in list(IndexedValueType.keys()):
-            types = "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
-            raise click.UsageError(f"--search-attribute {name} is of type {kind!r}; the types are {types}.")
-        for namespace in serving.namespaces:
-            request = AddSearchAttributesRequest(namespace=namespace)
-            request.search_attributes[name] = IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{word}")
-            await service.add_search_attributes(request)
+    for namespace in serving.namespaces if serving.search_attributes else ():
+        request = AddSearchAttributesRequest(namespace=namespace)
+        for name, kind in serving.search_attributes:
+            request.search_attributes[name] = type_number(name, kind, "--search-attribute")  # type: ignore[assignment]  # enum number
+        await service.add_search_attributes(request)
 
 
 def _http_servers(serving: Serving, service: WorkflowService) -> list[HttpServer]:

@@ -149,7 +149,8 @@ _REMEDIES = {
 
 _NO_ATTRIBUTE = "has no mapping defined for search attribute"
 _ADD_IT = (
-    "add it to the namespace first: perdure server start-dev --search-attribute NAME=Keyword, or temporal operator search-attribute create"
+    'add it to the namespace first: await client.add_search_attributes(SearchAttributeKey.for_keyword("NAME")), or '
+    "perdure operator search-attribute create --name NAME --type Keyword"
 )
 
 
@@ -180,12 +181,14 @@ def _not_found(error: RpcError, workflow_id: str, run_id: str) -> ClientError:
 
 
 def _already_exists(error: RpcError, workflow_id: str) -> ClientError:
-    run_id = error.detail.run_id if isinstance(error.detail, WorkflowExecutionAlreadyStartedFailure) else ""
+    started = error.detail if isinstance(error.detail, WorkflowExecutionAlreadyStartedFailure) else None
+    if started is None and not workflow_id:
+        return RequestRefused(_sentence(error), rpc_status=error.code)  # it is something else than a workflow that exists
     return WorkflowAlreadyStarted(
         f"a workflow with the id {workflow_id!r} exists already; take another id, join it with execute_workflow, or give id_reuse_policy "
         "or id_conflict_policy",
         workflow_id=workflow_id,
-        run_id=run_id,
+        run_id=started.run_id if started is not None else "",
     )
 
 

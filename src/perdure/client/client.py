@@ -22,7 +22,7 @@ from perdure.model.clock import Clock, SystemClock
 from perdure.model.conversion import DataConverter
 from perdure.model.errors import UsageError
 from perdure.model.messages import QueryDefinition, SignalDefinition
-from perdure.model.options import QueryRejectCondition
+from perdure.model.options import QueryRejectCondition, SearchAttributeKey
 from perdure.model.suggestions import missing_attribute
 from perdure.service.connect import Connection, connect, namespace_of
 from perdure.service.contract import WorkflowService
@@ -203,6 +203,25 @@ class WorkflowClient(Starts):
         """`WorkflowHandle.terminate` by id."""
         await self.get_workflow_handle(id).terminate(reason)
 
+    # --- of the namespace -------------------------------------------------------------------------------------------
+
+    async def add_search_attributes(self, *keys: SearchAttributeKey[Any]) -> None:
+        """Lets workflows of this namespace be found by attributes such as `SearchAttributeKey.for_keyword("customer")`; usable, and
+        durable, when it returns. Those that the namespace has already stay, so a program may say this whenever it starts.
+
+        Raises:
+            RequestRefused: the namespace has one of that name with another type, or the name cannot be one.
+        """
+        from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest  # here, for few programs need it
+
+        request = AddSearchAttributesRequest(namespace=self.namespace)
+        for key in keys:
+            if not isinstance(key, SearchAttributeKey):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f'{key!r} is no search attribute; give SearchAttributeKey.for_keyword("customer"), or for_int, for_text …')
+            request.search_attributes[key.name] = int(key.indexed_value_type)  # type: ignore[assignment]  # enum number
+        if keys:
+            await self._caller.call(self.service.add_search_attributes, request)
+
     def __getattr__(self, name: str) -> Any:
         raise missing_attribute("WorkflowClient", name, _NAMES, _FOREIGN)
 
@@ -233,6 +252,7 @@ _NAMES = (
     "history",
     "cancel",
     "terminate",
+    "add_search_attributes",
     "close",
 )
 _FOREIGN = {
