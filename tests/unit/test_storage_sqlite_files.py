@@ -58,6 +58,35 @@ def test_a_second_process_is_refused_by_the_pid_of_the_first_until_that_dies(pat
         storage.close()
 
 
+def test_a_lock_whose_file_was_deleted_is_still_respected(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        Path(f"{path}-lock").unlink()
+        storage = SQLiteStorage(path)
+        for _ in range(2):  # having been refused does not make it ours
+            with pytest.raises(StorageError, match=r"open in another process, and .*-lock, .*has been deleted: end that process"):
+                storage.open()
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        storage.open()
+        assert storage.commit([start(1, "order-1")]) == [Committed.YES]
+        storage.close()
+
+
+def test_a_database_that_comes_without_its_lock_is_opened_with_its_log(path: Path, tmp_path: Path) -> None:
+    """As a copy, or after a crash and a clean-up: what looks whether somebody has it open changes nothing."""
+    storage = filled(path)
+    for suffix in ("", "-wal"):
+        (tmp_path / f"copy.db{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+    storage.close()
+    copy = SQLiteStorage(tmp_path / "copy.db")
+    copy.open()
+    assert copy.load_run(run_id(1)) is not None
+    assert copy.commit([start(2, "order-2")]) == [Committed.YES]
+    copy.close()
+
+
 def test_the_same_process_is_refused_too(path: Path) -> None:
     storage = filled(path)
     with pytest.raises(StorageLocked, match=rf"This process \({os.getpid()}\) already has .*runs\.db open"):

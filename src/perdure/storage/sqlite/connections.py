@@ -10,6 +10,9 @@ import os
 import threading
 import weakref
 
+import apsw
+
+from perdure.model.errors import StorageError
 from perdure.storage.sqlite.database import Connection, connect, disconnect
 
 PAGE_BYTES = 4096
@@ -35,6 +38,30 @@ def open_writer(path: str, vfs: str | None) -> Connection:
         "trusted_schema = off",
         vfs=vfs,
     )
+
+
+def check_unused(path: str, vfs: str | None) -> None:
+    """Makes sure that nobody has a database open, when the lock's file cannot tell.
+
+    Every connection in WAL mode holds a lock on the database while it is open, so one that wants it alone is refused.
+
+    Raises:
+        StorageError: somebody has it open.
+    """
+    if not os.path.getsize(path):
+        return
+    connection = connect(path, "locking_mode = exclusive", vfs=vfs)
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # looking changes nothing
+        connection.set_busy_timeout(0)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except apsw.BusyError as error:
+        raise StorageError(
+            f"{path} is open in another process, and {path}-lock, which said in which one, has been deleted: end that process, "
+            "and start again."
+        ) from error
+    finally:
+        disconnect(connection)
 
 
 class Readers:

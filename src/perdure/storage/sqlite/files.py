@@ -1,8 +1,9 @@
 """The files of a SQLite storage: where they are, who may read them, and the lock that keeps a second process out.
 
 The lock is an advisory one on a file of its own, beside the database: it goes with the process that holds it, however
-that dies. Its text says which process that is, and what that one has to tell others about the file. The database file
-itself is never opened here while SQLite has it: closing any descriptor of it would drop SQLite's own locks.
+that dies. Its text says which process that is, and what that one has to tell others about the file. A file without a text
+may stand where a signed one has been deleted from under its owner, which whoever takes it has to look into before signing.
+The database file itself is never opened here while SQLite has it: closing any descriptor of it would drop SQLite's own locks.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def read_holder(database: str) -> Holder | None:
 
 
 class FileLock:
-    """Held from `acquire` until `release` or the end of the process; the file names the process that holds it."""
+    """Held from `acquire` until `release` or the end of the process; once it is signed the file names that process."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -102,8 +103,8 @@ class FileLock:
         if self._descriptor is not None:
             self._write(self._descriptor)
 
-    def acquire(self) -> None:
-        """Takes the lock.
+    def acquire(self) -> bool:
+        """Takes the lock; whether its file has been signed before, by us or anybody else.
 
         Raises:
             StorageLocked: it is held, by another process or by this one.
@@ -114,9 +115,14 @@ class FileLock:
         except OSError as error:
             os.close(descriptor)
             raise StorageLocked(self._refusal(read_holder(self._database))) from error
-        self._write(descriptor)
         self._descriptor = descriptor
         _held.add(self)
+        return os.fstat(descriptor).st_size > 0
+
+    def sign(self) -> None:
+        """Names this process in the file."""
+        assert self._descriptor is not None
+        self._write(self._descriptor)
 
     def _write(self, descriptor: int) -> None:
         os.ftruncate(descriptor, 0)

@@ -25,7 +25,7 @@ from perdure.storage.contract import (
 from perdure.storage.run_queries import Field, Place, RunQuery, Scalar
 from perdure.storage.sqlite import found_runs
 from perdure.storage.sqlite.commits import Committer
-from perdure.storage.sqlite.connections import Readers, open_writer
+from perdure.storage.sqlite.connections import Readers, check_unused, open_writer
 from perdure.storage.sqlite.database import Connection, array, disconnect
 from perdure.storage.sqlite.errors import translating
 from perdure.storage.sqlite.files import FileLock, check_place, create_private, file_sizes
@@ -68,9 +68,12 @@ class SQLiteStorage:
     def open(self) -> None:
         with translating(self._path, "opened"):
             check_place(self._path)
-            self._lock.acquire()
+            is_signed = self._lock.acquire()
             try:
                 create_private(self._path)
+                if not is_signed:
+                    check_unused(self._path, self._vfs)
+                self._lock.sign()
                 self._connection = open_writer(self._path, self._vfs)
                 prepare(self._connection, self._path)
                 self._committer = Committer(self._connection, self._path)
