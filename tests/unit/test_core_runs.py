@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,15 @@ def test_continue_as_new_carries_what_the_command_says_and_is_spaced() -> None:
     assert driver.kinds == ["WorkflowExecutionStarted"] and run.next_due() == driver.env.now + 10**9
     driver.later(1)
     assert driver.kinds == ["WorkflowExecutionStarted", "WorkflowTaskScheduled"]
+
+
+def test_the_event_says_what_was_asked_for_and_the_next_run_how_long_it_waits() -> None:
+    for asked, waits in ((timedelta(milliseconds=1), timedelta(seconds=1)), (timedelta(seconds=3), timedelta(seconds=3))):
+        driver = Driver()
+        driver.complete(c.continue_as_new(backoff_start_interval=asked))
+        closed = driver.ledgers[0].events()[-1].workflow_execution_continued_as_new_event_attributes
+        assert closed.backoff_start_interval.ToTimedelta() == asked
+        assert driver.run.start.first_workflow_task_backoff.ToTimedelta() == waits
 
 
 def test_a_run_that_lived_a_second_continues_at_once() -> None:

@@ -92,7 +92,7 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
     run = tx.run
     c = command.continue_as_new_workflow_execution_command_attributes
     run_id = tx.env.new_run_id()
-    backoff = spaced(tx, bounded(c.backoff_start_interval))
+    wanted = bounded(c.backoff_start_interval)
     event = tx.event(codes.WORKFLOW_CONTINUED)
     a = event.workflow_execution_continued_as_new_event_attributes
     a.new_execution_run_id = run_id
@@ -103,7 +103,7 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
     set_ns(a.workflow_run_timeout, run_timeout)
     set_ns(a.workflow_task_timeout, task_timeout(bounded(c.workflow_task_timeout) or run.task_timeout, run_timeout))
     a.workflow_task_completed_event_id = completed_event_id
-    set_ns(a.backoff_start_interval, backoff)
+    set_ns(a.backoff_start_interval, wanted)  # as it was asked for; the run that follows says how long it waits in truth
     a.initiator = c.initiator or codes.BY_WORKFLOW
     a.inherit_build_id = c.inherit_build_id
     a.initial_versioning_behavior = c.initial_versioning_behavior
@@ -133,7 +133,7 @@ def continue_as_new(tx: Transaction, command: Command, completed_event_id: int) 
             s.attempt = run.start.attempt + 1
         _fill_continued(s, c)
 
-    tx.outcome.new_run = next_run(tx, run_id, backoff, fill, initial_versioning=c.initial_versioning_behavior)
+    tx.outcome.new_run = next_run(tx, run_id, spaced(tx, wanted), fill, initial_versioning=c.initial_versioning_behavior)
 
 
 def _fill_continued(s: WorkflowExecutionStartedEventAttributes, c: ContinueAsNewWorkflowExecutionCommandAttributes) -> None:
