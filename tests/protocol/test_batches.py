@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -133,6 +133,30 @@ async def test_reset_to_the_first_workflow_task(client: Client, executions: list
             description = await client.get_workflow_handle(each.workflow_id).describe()
             assert description.run_id != each.run_id
             assert description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_reset_to_what_a_build_did_first(client: Client, executions: list[WorkflowExecution]) -> None:
+    async def points(workflow_id: str) -> list[str]:
+        info = (await client.get_workflow_handle(workflow_id).describe()).raw_description.workflow_execution_info
+        return [each.binary_checksum or each.build_id for each in info.auto_reset_points.points]
+
+    for build in ("build-1", "build-2"):
+        worker = Worker(client, task_queue=QUEUE, workflows=[Job], workflow_runner=UnsandboxedWorkflowRunner(), build_id=build)
+        async with worker:
+            for each in executions[:2]:
+                await client.get_workflow_handle(each.workflow_id).signal("anything")
+                await eventually(lambda each=each, build=build: has(points, each.workflow_id, build))  # type: ignore[misc]
+    assert [await points(each.workflow_id) for each in executions[:2]] == [["build-1", "build-2"]] * 2
+    reset = BatchOperationReset(identity="me", options=ResetOptions(build_id="build-2"))
+    await start(client, executions[:2], reset_operation=reset)
+    assert (await ended(client)).complete_operation_count == 2
+    for each in executions[:2]:
+        assert (await client.get_workflow_handle(each.workflow_id).describe()).run_id != each.run_id
+        assert await points(each.workflow_id) == ["build-1"]
+
+
+async def has(points: Callable[[str], Awaitable[list[str]]], workflow_id: str, build: str) -> bool:
+    return build in await points(workflow_id)
 
 
 async def test_unpause_activities_of_workflows_that_have_none_changes_nothing(client: Client, executions: list[WorkflowExecution]) -> None:

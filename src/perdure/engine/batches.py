@@ -269,6 +269,5 @@ class Batches:
     async def _set_point(self, job: BatchJob, request: ResetWorkflowExecutionRequest) -> None:
         execution = request.workflow_execution
         live = await self._runs.find(request.namespace, execution.workflow_id, execution.run_id)
-        execution.run_id = live.run.run_id
         events = await self._history.events(live.run.run_id, 1, live.durable_next_event_id - 1)
-        request.workflow_task_finish_event_id = reset_point(job.start, events)
+        execution.run_id, request.workflow_task_finish_event_id = reset_point(job.start, live.run.run_id, live.run.reset_points, events)

@@ -20,7 +20,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-from perdure.engine.core import codes, due, nexus, others, updates
+from perdure.engine.core import codes, due, nexus, others, reset_points, updates
 from perdure.engine.core.callbacks import attach
 from perdure.engine.core.interventions import Pause
 from perdure.engine.core.others import End
@@ -87,6 +87,8 @@ def run_started(run: Run, event: HistoryEvent, time: int, workflow_id: str, work
     run.linked = has("parent_workflow_execution")
     if a.completion_callbacks:
         attach(run, a.completion_callbacks, event, run.start_request_id)
+    if has("prev_auto_reset_points"):
+        run.reset_points = tuple(a.prev_auto_reset_points.points)
     if has("memo"):
         run.memo = {key: value for key, value in a.memo.fields.items() if not is_null(value)}
     if has("search_attributes"):
@@ -123,6 +125,7 @@ def task_started(run: Run, event_id: int, time: int, request_id: str, identity: 
 def _task_completed(run: Run, event: HistoryEvent) -> None:
     a = event.workflow_task_completed_event_attributes
     task_completed(run, a.started_event_id)
+    reset_points.note(run, event.event_id, to_ns(event.event_time), a)
     if a.versioning_behavior or run.versioning is not None:
         run.versioning = after_task(run.versioning, a.versioning_behavior, a.deployment_version)
 

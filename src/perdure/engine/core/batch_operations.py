@@ -17,9 +17,10 @@ from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Execution, WorkflowExecution
+from temporalio.api.common.v1 import Execution, ResetOptions, WorkflowExecution
 from temporalio.api.enums.v1 import BatchOperationState, BatchOperationType, ExecutionType, ResetType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import ResetPointInfo
 from temporalio.api.workflowservice.v1 import (
     DeleteActivityExecutionRequest,
     DeleteWorkflowExecutionRequest,
@@ -363,8 +364,11 @@ _BUILDERS: Final[Mapping[str, _Builder]] = {
 }
 
 
-def reset_point(start: StartBatchOperationRequest, events: Sequence[HistoryEvent]) -> int:
-    """The event at which a run is reset: the end of its first or last workflow task, or the one that the request names.
+def reset_point(
+    start: StartBatchOperationRequest, run_id: str, points: Sequence[ResetPointInfo], events: Sequence[HistoryEvent]
+) -> tuple[str, int]:
+    """The run that is reset, and the event at which: the end of its first or last workflow task, the one that the request names, or the
+    first that a build completed, in this run or, unless that is excluded, earlier in its chain.
 
     Raises:
         RpcError: InvalidArgument, if there is none.
@@ -372,11 +376,20 @@ def reset_point(start: StartBatchOperationRequest, events: Sequence[HistoryEvent
     own = start.reset_operation
     target = own.options.WhichOneof("target") if own.HasField("options") else None
     if target == "workflow_task_id":
-        return own.options.workflow_task_id
+        return run_id, own.options.workflow_task_id
     if target == "build_id":
-        raise invalid_argument("a reset to a build id is not supported")
+        return _of_build(own.options, run_id, points)
     ends = [event.event_id for event in events if event.HasField("workflow_task_completed_event_attributes")]
     if not ends:
         raise invalid_argument("the workflow has no completed workflow task to reset to")
     first = target == "first_workflow_task" or (target is None and own.reset_type == ResetType.RESET_TYPE_FIRST_WORKFLOW_TASK)
-    return ends[0] if first else ends[-1]
+    return run_id, ends[0] if first else ends[-1]
+
+
+def _of_build(options: ResetOptions, run_id: str, points: Sequence[ResetPointInfo]) -> tuple[str, int]:
+    for point in points:
+        if point.build_id == options.build_id and (point.run_id == run_id or not options.current_run_only):
+            if not point.resettable:
+                raise invalid_argument(f"the workflow cannot be reset to what build {options.build_id} did first")
+            return point.run_id, point.first_workflow_task_completed_id
+    raise invalid_argument(f"build {options.build_id} has completed no workflow task of the workflow")

@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedResponse,
 )
 
-from perdure.engine.core import codes, limits, update_messages
+from perdure.engine.core import codes, limits, reset_points, update_messages
 from perdure.engine.core.activities import start_eager
 from perdure.engine.core.activity_options import sent_ns
 from perdure.engine.core.apply import task_completed as fold_completed
@@ -168,6 +168,8 @@ def _write_completed(tx: Transaction, request: RespondWorkflowTaskCompletedReque
     tx.cut_tail()
     event_id = tx.record(codes.TASK_COMPLETED, attributes)
     fold_completed(tx.run, task.started_event_id)
+    if request.binary_checksum or has("worker_version_stamp") or has("deployment_options"):
+        reset_points.note(tx.run, event_id, tx.now, WorkflowTaskCompletedEventAttributes.FromString(attributes))
     return event_id
 
 

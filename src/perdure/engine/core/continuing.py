@@ -53,6 +53,8 @@ def next_run(tx: Transaction, run_id: str, backoff: int, fill: _Fill, *, initial
     set_ns(a.first_workflow_task_backoff, backoff)
     if old.HasField("priority"):
         a.priority.CopyFrom(old.priority)
+    if run.reset_points:
+        a.prev_auto_reset_points.points.extend(run.reset_points)
     if run.versioning is not None:
         inherit(run.versioning, initial_versioning, a)
     if run.start_event.HasField("user_metadata"):

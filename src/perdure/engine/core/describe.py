@@ -54,6 +54,8 @@ def describe(run: Run) -> DescribeWorkflowExecutionResponse:
         r.callbacks.extend(infos(run, CALL_BACK not in run.unsent))
     if run.task is not None:
         r.pending_workflow_task.CopyFrom(_task_info(run.task))
+    if run.reset_points:
+        r.workflow_execution_info.auto_reset_points.points.extend(run.reset_points)
     extended = r.workflow_extended_info
     if run.execution_expiration:
         set_ns(extended.execution_expiration_time, run.execution_expiration)

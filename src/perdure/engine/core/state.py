@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+from temporalio.api.workflow.v1 import ResetPointInfo
 
 from perdure.engine.core import codes, due, facts
 from perdure.engine.core.interventions import Pause
@@ -75,6 +76,7 @@ class Run:
         "previous_started_event_id",
         "queue_namespace",
         "reported_cause",
+        "reset_points",
         "reset_run_id",
         "reset_time",
         "resets",
@@ -150,6 +152,8 @@ class Run:
         """When it was made by a reset; 0 if it was not."""
         self.resets: tuple[tuple[int, str], ...] = ()
         """The resets that led to it: the event with which each begins, and the run that wrote what follows."""
+        self.reset_points: tuple[ResetPointInfo, ...] = ()
+        """The first workflow tasks that different builds of its workers completed, here or earlier in its chain."""
 
         # From the events after it.
         self.status = codes.RUNNING
