@@ -78,6 +78,56 @@ def test_a_run_is_freed_and_can_be_rebuilt(script: Any) -> None:
     assert s.completion.commands
 
 
+class Large:
+    """What a workflow's code holds while it waits."""
+
+
+held: list[weakref.ref[Large]] = []
+
+
+def hold() -> Large:
+    large = Large()
+    held.append(weakref.ref(large))
+    return large
+
+
+@workflow
+async def sleeps(ctx: WorkflowContext) -> None:
+    large = hold()
+    await ctx.sleep(1000)
+    del large
+
+
+@workflow
+class Hears:
+    async def run(self, ctx: WorkflowContext) -> None:
+        await ctx.sleep(1000)
+
+    @workflow.signal
+    async def hear(self, what: str) -> None:
+        large = hold()
+        await asyncio.sleep(1000)
+        del large
+
+
+@pytest.mark.parametrize("waiting", [sleeps, Hears])
+def test_what_an_evicted_run_held_is_freed_without_the_garbage_collector(script: Any, waiting: Any) -> None:
+    """Of thousands that are evicted between two collections it would stay in memory until the second one."""
+    held.clear()
+    s = script(waiting)
+    if waiting is Hears:
+        s.signal("hear", "this")
+    s.run()
+    gc.collect()
+    gc.disable()
+    try:
+        assert held[0]() is not None
+        s.runner.evict()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
 def test_evicting_twice_or_before_the_start_is_harmless(script: Any) -> None:
     s = script(stubborn)
     s.runner.evict()

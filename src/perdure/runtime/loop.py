@@ -44,6 +44,11 @@ class Evicted(BaseException):
     """
 
 
+ENDS_HERE = (Evicted, GeneratorExit, KeyboardInterrupt)
+"""What ends a run's code in this process and is not its outcome. To be passed on with a bare `raise`: raised by its name it would hold
+the frame that did so, and with it the run, until the garbage collector comes."""
+
+
 class DurableTimer(Protocol):
     """What a fired timer wakes: a handle of `call_later`, or the future of `ctx.sleep`."""
 

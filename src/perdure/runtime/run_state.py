@@ -27,7 +27,7 @@ from perdure.runtime.activity_commands import template_for
 from perdure.runtime.commands import Cancel, CancelTimer, Command, Complete, ContinueAsNewCommand, Fail, ScheduleActivity, StartTimer
 from perdure.runtime.failing import continue_as_new_in, fails_workflow, failure_of_error
 from perdure.runtime.handles import ActivityHandle, TimerFuture
-from perdure.runtime.loop import Evicted, WorkflowLoop
+from perdure.runtime.loop import ENDS_HERE, Evicted, WorkflowLoop
 from perdure.runtime.markers import Markers
 from perdure.runtime.options import RunnerOptions
 from perdure.runtime.queries import QueryRegistry
@@ -127,6 +127,8 @@ class RunState:
     async def _run_main(self, run: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
             self.finish(Complete(self._encode_result(await run(*arguments))))
+        except ENDS_HERE:
+            raise
         except BaseException as error:
             self.ended_with(error)
 
@@ -139,8 +141,6 @@ class RunState:
 
     def ended_with(self, error: BaseException) -> None:
         """The workflow's own code has raised `error`."""
-        if isinstance(error, Evicted | GeneratorExit | KeyboardInterrupt):
-            raise error  # it did not: this ends its code in this process
         if (continues := continue_as_new_in(error)) is not None:
             self.finish(ContinueAsNewCommand(continues.attributes))
         elif isinstance(error, asyncio.CancelledError) and self.cancel_requested:
@@ -314,6 +314,8 @@ class RunState:
     async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
         try:
             await handler.fn(*arguments)
+        except ENDS_HERE:
+            raise
         except BaseException as error:
             return self._handler_ended(error)
         self._handler_ended()
@@ -321,6 +323,8 @@ class RunState:
     def _call_handler(self, handler: Handler, arguments: list[Any]) -> None:
         try:
             handler.fn(*arguments)
+        except ENDS_HERE:
+            raise
         except BaseException as error:
             return self._handler_ended(error)
         self._handler_ended()
