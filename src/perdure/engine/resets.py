@@ -118,7 +118,7 @@ class Resets:
         live = LiveRun(outcome.run, 0)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(outcome.run, None if replaced is None else replaced.run))
-        self._runs.add(live, current=True)  # after that: making room for it might else drop the run that it ends
+        self._runs.add(live, current=True)  # after that: what cannot be written is not there
         await future
         if outcome.terminated is None or base_run_id != current.run.run_id:
             await self._note(base_run_id, outcome.run.run_id)

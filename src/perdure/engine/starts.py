@@ -130,7 +130,7 @@ class Starts:
         live = LiveRun(run, 0)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactions.submit(live, outcome, future, current_row(run, replaced))
-        self._runs.add(live, current=True)  # after that: making room for it might else drop the run that it ends
+        self._runs.add(live, current=True)  # after that: what cannot be written is not there
         return live, outcome, future
 
 
